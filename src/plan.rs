@@ -9,6 +9,7 @@ pub mod run;
 
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
+use crate::base::range_list::RangeList;
 pub use field::{Change, Field, LogTarget, Nat, NatKind, Test, Values};
 
 /// Which packets a chain sees.
@@ -202,6 +203,12 @@ pub trait Sink {
     fn base(&mut self, direction: Direction, policy: Policy);
     /// A named set.
     fn set(&mut self, set: &Set);
+    /// A named set of the ranges of a family; there may be many.
+    fn listed(&mut self, name: Name, family: Family, list: &RangeList) {
+        let mut ranges = Vec::new();
+        list.each(family, &mut |range| ranges.push(range));
+        self.set(&Set { name, elements: Elements::Addresses(family, ranges) });
+    }
     /// A named set that stands for one of ip_set, which somebody else fills; only iptables can ask it.
     fn foreign(&mut self, _name: Name, _set: &str) {}
     /// A dynamic set of token buckets, one for each source of a family; a bucket is forgotten after `timeout`

@@ -11,10 +11,10 @@ use crate::ruleset::check::{self, Host};
 use crate::ruleset::compile::{compile, compile_last};
 use crate::ruleset::export::{self, Exported};
 use crate::ruleset::needs::{Behind, Situation, SshSession};
-use crate::ruleset::{Files, RuleSet};
+use crate::ruleset::{Files, LineReader, RuleSet};
 use crate::sys::dir::Dir;
 use crate::sys::{clock, fs, host, routes, stdio};
-use std::io;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,10 @@ pub const STDIN: &str = "/dev/stdin";
 
 /// Largest file that is read.
 const SIZE_MAX: u64 = 64 * 1024 * 1024;
+
+/// Largest file of a set, of which only what a block takes is in memory.
+const LINES_MAX: u64 = 512 * 1024 * 1024;
+const BLOCK: usize = 64 * 1024;
 
 /// The files of this host.
 struct Disk;
@@ -45,6 +49,40 @@ impl Files for Disk {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
         Ok(bytes)
+    }
+
+    fn lines(&mut self, path: &str, each: LineReader<'_>) -> io::Result<()> {
+        let mut file = fs::open_regular(Path::new(path), fs::Links::Follow)?;
+        let (mut block, mut begun, mut size) = (vec![0; BLOCK], Vec::new(), 0);
+        loop {
+            let len = file.read(&mut block)?;
+            size += len as u64;
+            if size > LINES_MAX || begun.len() as u64 > SIZE_MAX {
+                return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+            }
+            let mut rest = block.get(..len).unwrap_or_default();
+            while let Some((line, behind)) =
+                memchr::memchr(b'\n', rest).and_then(|end| Some((rest.get(..end)?, rest.get(end + 1..)?)))
+            {
+                rest = behind;
+                let enough = if begun.is_empty() {
+                    each(line)
+                } else {
+                    begun.extend_from_slice(line);
+                    let enough = each(&begun);
+                    begun.clear();
+                    enough
+                };
+                if enough.is_break() {
+                    return Ok(());
+                }
+            }
+            begun.extend_from_slice(rest);
+            if len == 0 {
+                let _ = each(&begun);
+                return Ok(());
+            }
+        }
     }
 
     fn expand(&mut self, including: &str, pattern: &str) -> io::Result<Vec<String>> {

@@ -114,9 +114,11 @@ mod project {
 mod ruleset {
     mod export;
     mod fallback;
+    mod hosts;
     mod load;
     mod nat;
     mod oracle;
+    mod others;
     mod rules;
     mod verdicts;
 }

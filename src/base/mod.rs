@@ -19,6 +19,7 @@ pub mod packed;
 pub mod position;
 pub mod program;
 pub mod range;
+pub mod range_list;
 pub mod rule_bits;
 pub mod siphash;
 pub mod user;

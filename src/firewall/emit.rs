@@ -6,10 +6,11 @@ use super::nft::elem::{Elem, Timeout};
 use super::nft::expr::{self, Cmp, PayloadBase, REG};
 use super::nft::{Hook, SetSpec};
 use super::nft::{NftRule as Parts, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata, msg, query};
-use super::tables::RULES as TABLE;
+use super::tables::{FLOWS, RULES as TABLE};
 use super::trial::{self, Pending, Previous};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
+use crate::base::range_list::RangeList;
 use crate::plan::listed;
 use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{
@@ -17,7 +18,7 @@ use crate::plan::{
     Policy, Ports, Reject, Rule, Set, Sink, Test, Values,
 };
 use crate::sys::netlink::NlSocket;
-use crate::sys::trim;
+use crate::sys::{routes, trim};
 use mnl::Bus;
 use std::ffi::CString;
 
@@ -51,6 +52,8 @@ pub struct TableBatch {
     beside: Option<Beside>,
     /// The chains of groups.
     groups: Vec<Name>,
+    /// The flowtable, if a rule offloads.
+    flows: Option<Name>,
     /// Sets without a name so far.
     anonymous: u32,
     /// Rules of the kernel written.
@@ -87,7 +90,8 @@ impl TableBatch {
 
     fn empty() -> TableBatch {
         let (txn, rule) = (Txn::new(TABLE, 4096), Parts::new());
-        TableBatch { txn, rule, ids: Vec::new(), beside: None, groups: Vec::new(), anonymous: 0, rules: 0 }
+        let (ids, groups) = (Vec::new(), Vec::new());
+        TableBatch { txn, rule, ids, beside: None, groups, flows: None, anonymous: 0, rules: 0 }
     }
 
     fn renew(&mut self) {
@@ -209,14 +213,26 @@ impl TableBatch {
         ranges: &[Range],
     ) -> (Name, u32) {
         let single = ranges.iter().all(|r| r.first() == r.last());
+        let set = self.address_set(statement, name, family, single);
+        ranges.iter().for_each(|range| self.push_range(statement, set, range, single));
+        set
+    }
+
+    fn address_set(
+        &mut self,
+        statement: u32,
+        name: Option<Name>,
+        family: Family,
+        single: bool,
+    ) -> (Name, u32) {
         let flags = if single { 0 } else { libc::NFT_SET_INTERVAL };
         let key = ADDRESS.get(family as usize).copied().unwrap_or_default();
-        let set = self.push_set(statement, name, key, flags);
-        for range in ranges {
-            let end = range.end_key().filter(|_| !single);
-            self.push_elem(statement, set, range.key().bytes(), end.as_ref().map(|k| k.bytes()));
-        }
-        set
+        self.push_set(statement, name, key, flags)
+    }
+
+    fn push_range(&mut self, statement: u32, set: (Name, u32), range: &Range, single: bool) {
+        let end = range.end_key().filter(|_| !single);
+        self.push_elem(statement, set, range.key().bytes(), end.as_ref().map(|k| k.bytes()));
     }
 
     fn port_ranges(&mut self, statement: u32, name: Option<Name>, ranges: &[(u16, u16)]) -> (Name, u32) {
@@ -389,18 +405,35 @@ impl TableBatch {
     }
 
     /// What is done to packets that go on.
-    fn change(&mut self, family: Option<Family>, change: Change) {
+    fn change(&mut self, rule: &Rule, change: Change) {
         match change {
             Change::Mark(value, mask) => field::push_set_mark(&mut self.rule, value, mask),
             Change::Mss(size) => field::push_mss(&mut self.rule, size),
             Change::Add(set, seconds) => {
-                let of = field::of(Field::Src, family, false);
+                let of = field::of(Field::Src, rule.family, false);
                 field::push_load(&mut self.rule, Field::Src, &of);
                 let (set, id) = self.named(set);
                 let timeout = u64::from(seconds) * 1000;
                 self.rule.push(expr::dynset(&set, id, REG, timeout, expr::DynsetOp::Update, None));
             }
+            Change::Offload => {
+                let name = self.flowtable(rule.origin);
+                field::push_offload(&mut self.rule, &name);
+            }
         }
+    }
+
+    /// The flowtable with the interfaces that there are, which is made when it is first asked for.
+    fn flowtable(&mut self, statement: u32) -> Name {
+        if let Some(name) = self.flows {
+            return name;
+        }
+        // An interface is in one flowtable only: that of the previous rules serves a trial, too.
+        let own = self.beside.as_ref().filter(|beside| !beside.previous.offloads);
+        let name = own.and_then(|beside| Name::new(&[beside.previous.name.as_str(), ".", "f"].concat()));
+        let name = *self.flows.insert(name.unwrap_or(FLOWS));
+        self.txn.add_flowtable(statement, &name, &routes::interfaces());
+        name
     }
 
     fn matches(&mut self, rule: &Rule) {
@@ -528,6 +561,13 @@ impl Sink for TableBatch {
         };
     }
 
+    fn listed(&mut self, name: Name, family: Family, list: &RangeList) {
+        let mut single = true;
+        list.each(family, &mut |range| single &= range.first() == range.last());
+        let set = self.address_set(0, Some(name), family, single);
+        list.each(family, &mut |range| self.push_range(0, set, &range, single));
+    }
+
     fn buckets(&mut self, name: Name, family: Family, timeout: u32) {
         // Without a time, what it counts tells when an element goes.
         let flags = libc::NFT_SET_EVAL | if timeout > 0 { libc::NFT_SET_TIMEOUT } else { 0 };
@@ -563,7 +603,7 @@ impl Sink for TableBatch {
         if rule.counter {
             expr::push_counter(&mut self.rule);
         }
-        rule.changes.iter().for_each(|change| self.change(rule.family, *change));
+        rule.changes.iter().for_each(|change| self.change(rule, *change));
         self.verdict(rule.verdict);
         if !rule.comment.is_empty() {
             self.rule.add_userdata(&comment_udata(UDATA_RULE_COMMENT, &rule.comment));

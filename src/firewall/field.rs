@@ -5,6 +5,7 @@
 
 use super::nft::NftRule;
 use super::nft::expr::{self, PayloadBase, REG};
+use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::{Field, Nat, NatKind};
 use crate::sys::nlattr::MsgBuf;
@@ -184,6 +185,16 @@ pub fn push_mss(rule: &mut NftRule, size: u16) {
     let data = out.nest(2);
     out.attr(2, &[2]);
     [(3, 2), (4, 2), (6, 1), (7, REG)].iter().for_each(|&(kind, number)| out.attr_be32(kind, number));
+    out.end(data);
+    rule.push_bytes(out.bytes());
+}
+
+/// Has a flowtable forward what follows of a connection, if it can.
+pub fn push_offload(rule: &mut NftRule, flowtable: &Name) {
+    let mut out = MsgBuf::with_capacity(64);
+    out.attr_str(1, "flow_offload");
+    let data = out.nest(2);
+    out.attr_str(1, flowtable.as_str());
     out.end(data);
     rule.push_bytes(out.bytes());
 }

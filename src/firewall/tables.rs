@@ -14,3 +14,5 @@ pub const MADE: Name = Name::of("made");
 pub const GUARD_PLACE: &str = "inet mef_guard";
 /// The rule set of `mef load`.
 pub const RULES: TableId = TableId { family: NFPROTO_INET, name: Name::of("mef") };
+/// Its flowtable.
+pub const FLOWS: Name = Name::of("fast");

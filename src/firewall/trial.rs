@@ -12,7 +12,7 @@ use super::nft::{
     NftRule, SetSpec, Txn, TxnError, UDATA_RULE_COMMENT, UDATA_SET_COMMENT, comment_udata, msg, query,
     rule_attr,
 };
-use super::tables::RULES as TABLE;
+use super::tables::{FLOWS, RULES as TABLE};
 use crate::base::name::Name;
 use crate::plan::Direction;
 use crate::sys::netlink::{Lost, NlSocket};
@@ -38,6 +38,7 @@ const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
 const SET_NAME: u16 = 2;
 const SET_USERDATA: u16 = 13;
+const FLOWTABLE_NAME: u16 = 2;
 
 /// A trial that the kernel holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,12 +67,14 @@ struct TrialBase {
 pub struct Previous {
     pub(super) name: Name,
     bases: Vec<TrialBase>,
+    /// Whether they have a flowtable.
+    pub(super) offloads: bool,
 }
 
 impl Previous {
     /// Those that another part of the kernel than nf_tables holds.
     pub(super) fn elsewhere() -> Previous {
-        Previous { name: Name::of("trial"), bases: Vec::new() }
+        Previous { name: Name::of("trial"), bases: Vec::new(), offloads: false }
     }
 }
 
@@ -128,9 +131,13 @@ pub fn previous() -> Result<Previous, TxnError> {
         names.extend(text_of(chain, CHAIN_NAME));
         bases.extend(base(chain));
     })?;
+    let mut offloads = false;
+    each(&mut socket, msg::GETFLOWTABLE, &mut |flows| {
+        offloads |= text_of(flows, FLOWTABLE_NAME).is_some_and(|name| name == FLOWS.as_str());
+    })?;
     let free = |name: &&&str| Name::new(name).is_some_and(|name| !names.iter().any(|n| is_of(&name, n)));
     let name = NAMES.iter().find(free).or(NAMES.first()).and_then(|name| Name::new(name));
-    Ok(Previous { name: name.unwrap_or(Name::of("trial")), bases })
+    Ok(Previous { name: name.unwrap_or(Name::of("trial")), bases, offloads })
 }
 
 fn base(chain: &[u8]) -> Option<TrialBase> {
@@ -277,5 +284,9 @@ fn remove(txn: &mut Txn, socket: &mut NlSocket, name: &Name) -> Result<bool, Los
         sets.extend(text_of(set, SET_NAME).filter(|set| is_of(name, set)).and_then(|set| Name::new(&set)));
     })?;
     sets.iter().for_each(|set| txn.delete_set(set));
+    each(socket, msg::GETFLOWTABLE, &mut |flows| {
+        let ours = text_of(flows, FLOWTABLE_NAME).filter(|flows| is_of(name, flows));
+        ours.and_then(|flows| Name::new(&flows)).iter().for_each(|flows| txn.delete_flowtable(flows));
+    })?;
     Ok(true)
 }

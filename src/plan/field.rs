@@ -111,6 +111,8 @@ pub enum Change {
     Mss(u16),
     /// Remembers the source in a set, for so many seconds.
     Add(Name, u32),
+    /// What follows of its connection is forwarded past the rules.
+    Offload,
 }
 
 /// How an address of a packet is translated.

@@ -32,6 +32,9 @@ pub struct ListedChain {
     pub rules: Vec<ListedRule>,
 }
 
+/// What the words for a base chain at an unknown hook end with, if its policy drops.
+pub const DROPS: &str = ", policy drop";
+
 /// Where a chain hangs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChainBase {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::base::name::{IfName, Name};
 use crate::base::range::Range;
+use crate::base::range_list::RangeList;
 use std::net::IpAddr;
 
 /// What the names of groups begin with.
@@ -276,6 +277,14 @@ impl Sink for PacketRun {
 
     fn set(&mut self, set: &Set) {
         self.sets.push(set.clone());
+    }
+
+    fn listed(&mut self, name: Name, family: Family, list: &RangeList) {
+        // Of all of them, those count that one of the packets is in.
+        let of = |packet: &Packet| [packet.addrs.0, packet.addrs.1];
+        let asked = self.packets.iter().flat_map(of).flatten().map(Range::from);
+        let kept = asked.filter(|addr| addr.family() == family).filter_map(|addr| list.find(&addr)).collect();
+        self.sets.push(Set { name, elements: Elements::Addresses(family, kept) });
     }
 
     fn buckets(&mut self, _: Name, _: Family, _: u32) {}

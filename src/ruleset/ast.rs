@@ -4,6 +4,7 @@
 
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
+use crate::base::range_list::RangeList;
 use crate::plan::{Direction, Rate};
 
 /// Where a statement stands.
@@ -343,6 +344,8 @@ impl SetStatement {
 pub enum SetElements {
     /// `type=addr`
     Addresses(Vec<Range>),
+    /// `type=addr` with `file=`: in order, whatever that of the file.
+    Listed(RangeList),
     /// `type=port`
     Ports(Vec<(u16, u16)>),
     /// `type=iface`

@@ -22,17 +22,11 @@ pub struct Host<'a> {
 /// All warnings; and why the rule set locks out the SSH session of this host, if it is known to.
 #[must_use]
 pub fn warnings(set: &RuleSet, host: &Host<'_>) -> (Vec<(u16, Problem)>, Option<String>) {
-    let mut unmet = needs::unmet(set, host.situation);
-    let locks_out = unmet.iter().find(|unmet| unmet.locks_out).map(|unmet| unmet.what.clone());
-    (all(set, host, &mut unmet), locks_out)
-}
-
-fn all(set: &RuleSet, host: &Host<'_>, unmet: &mut Vec<Unmet>) -> Vec<(u16, Problem)> {
     let mut found = Vec::new();
     let mut used = vec![false; set.sets.len()];
     let mut asked = Vec::new();
     let mut seen = ShadowingRule::default();
-    set.each(&mut |place, rule| {
+    let unmet = needs::unmet(set, host.situation, &mut |place, rule| {
         if full(&mut found, place.file, Severity::Warning) {
             return;
         }
@@ -45,23 +39,30 @@ fn all(set: &RuleSet, host: &Host<'_>, unmet: &mut Vec<Unmet>) -> Vec<(u16, Prob
                 let hint = "remove one of them, or change their order";
                 found.push((place.file, set.mark(place, Severity::Warning, "", what, hint)));
             }
-            seen.add(short, rule.clone());
+            seen.add(short, rule);
         }
     });
-    for ((place, named), _) in set.sets.iter().zip(used).filter(|(_, used)| !used) {
-        if full(&mut found, place.file, Severity::Warning) {
-            return found;
+    drop(seen);
+    let locks_out = unmet.iter().find(|unmet| unmet.locks_out).map(|unmet| unmet.what.clone());
+    rest(set, (&used, unmet), &mut found);
+    (found, locks_out)
+}
+
+/// Sets that nobody uses, and what the host needs and has not.
+fn rest(set: &RuleSet, (used, unmet): (&[bool], Vec<Unmet>), found: &mut Vec<(u16, Problem)>) {
+    for ((place, named), _) in set.sets.iter().zip(used).filter(|(_, used)| !**used) {
+        if full(found, place.file, Severity::Warning) {
+            return;
         }
         let what = ["no rule uses the set ", named.name.as_str()].concat();
         found.push((place.file, set.mark(*place, Severity::Warning, "name", what, "")));
     }
-    for Unmet { direction, what, hint, .. } in unmet.drain(..) {
+    for Unmet { direction, what, hint, .. } in unmet {
         found.push(match set.policies.get(direction as usize).copied().flatten() {
             Some((at, _)) => (at.file, set.mark(at, Severity::Warning, "action", what, hint)),
             None => (0, Problem::whole(Severity::Warning, what, hint.to_owned())),
         });
     }
-    found
 }
 
 fn mark_used(set: &RuleSet, rule: &RuleStatement, used: &mut [bool]) {

@@ -3,7 +3,7 @@
 //! that can say it, and several where it cannot: one a family, one a list that is no single set, one that
 //! only logs.
 
-use super::ast::{Action, LimitOption, Protos, RuleStatement, SetElements, not, proto};
+use super::ast::{Action, LimitOption, Protos, RuleStatement, SetElements, StatementPlace, not, proto};
 use super::loopback::{self, ApartDirections, LO};
 use super::words::is_of_nft;
 use super::{GROUP_PREFIX, RuleSet, extra};
@@ -24,11 +24,22 @@ const BUCKET_MAX: u32 = 3600;
 
 /// Compiles a rule set without errors; `auto` are the interfaces of the default routes.
 pub fn compile(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
+    compile_beside(set, auto, sink, &mut |_, _| {});
+}
+
+/// The same, and `each` is called with every rule, too: to parse one takes longer than what is done with it.
+pub(super) fn compile_beside(
+    set: &RuleSet,
+    auto: &[IfName],
+    sink: &mut dyn Sink,
+    each: &mut dyn FnMut(StatementPlace, &RuleStatement),
+) {
     let apart = begin(set, auto, sink);
     let mut origin = 0;
-    set.each(&mut |_, one| {
+    set.each(&mut |place, one| {
         origin += 1;
         later(set, (auto, apart), one, origin, sink);
+        each(place, one);
     });
     end(set, sink);
 }
@@ -160,6 +171,11 @@ fn named_set(set: &super::ast::SetStatement, sink: &mut dyn Sink) {
                 sink.buckets(family_set(set.name, true, family), family, BUCKET_MAX);
             }
         }
+        SetElements::Listed(list) => {
+            for family in Family::ALL.into_iter().filter(|f| set.family.is_none_or(|only| only == *f)) {
+                sink.listed(family_set(set.name, set.family.is_none(), family), family, list);
+            }
+        }
         SetElements::Addresses(list) => {
             for family in Family::ALL.into_iter().filter(|f| set.family.is_none_or(|only| only == *f)) {
                 let mut ranges: Vec<_> = list.iter().filter(|r| r.family() == family).copied().collect();
@@ -275,14 +291,11 @@ impl Compiler<'_> {
             }
             (part.log, part.log_to) = if logs_apart { (None, LogTarget::DEFAULT) } else { self.prefix() };
             part.limit = limit;
-            for (verdict, is_tcp) in &ends {
-                let mut part = part.clone();
-                part.verdict = *verdict;
-                if *is_tcp {
-                    only_tcp(&mut part);
-                }
-                sink.rule(base, &part);
+            let Some(((verdict, is_tcp), before)) = ends.split_last() else { continue };
+            for (verdict, is_tcp) in before {
+                ending(part.clone(), *verdict, *is_tcp, (base, sink));
             }
+            ending(part, *verdict, *is_tcp, (base, sink));
         }
     }
 
@@ -424,6 +437,15 @@ impl Compiler<'_> {
     fn name(&self, suffix: &str) -> Option<Name> {
         Name::new(&["r", &self.origin.to_string(), suffix].concat())
     }
+}
+
+/// Adds a match with what ends it.
+fn ending(mut part: Part, verdict: PacketVerdict, is_tcp: bool, (base, sink): (Chain, &mut dyn Sink)) {
+    part.verdict = verdict;
+    if is_tcp {
+        only_tcp(&mut part);
+    }
+    sink.rule(base, &part);
 }
 
 /// Of a rule for several protocols the one for TCP.

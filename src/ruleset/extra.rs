@@ -35,6 +35,7 @@ const SENDS: u8 = 4;
 const COMES_IN: u8 = 8;
 const LOG: u8 = 16;
 const FORWARDS: u8 = 32;
+const THROUGH: u8 = 64;
 
 /// One key.
 pub struct Row {
@@ -69,10 +70,11 @@ pub mod at {
     pub const GROUP: u8 = 12;
     pub const SET_MARK: u8 = 13;
     pub const MSS: u8 = 14;
+    pub const OFFLOAD: u8 = 15;
 }
 
 /// How many keys there are.
-pub const LEN: usize = 15;
+pub const LEN: usize = 16;
 
 /// Every key, in the order in which they are printed.
 pub const ROWS: [Row; LEN] = [
@@ -102,6 +104,11 @@ pub const ROWS: [Row; LEN] = [
         words: &[("pmtu", 0)],
         needs: TCP | FORWARDS,
         ..row("mss", Form::One, None, 65_535, "segment size")
+    },
+    Row {
+        words: &[("auto", 0)],
+        needs: THROUGH,
+        ..row("offload", Form::One, None, 0, "way to offload connections")
     },
 ];
 
@@ -343,7 +350,7 @@ impl Row {
     pub(super) fn missing(&self, rule: &RuleStatement) -> Option<(&'static str, &'static str)> {
         let protos = |known: &[u8]| !rule.is_not(not::PROTO) && rule.proto.are(known);
         let any = rule.group.is_some();
-        let all: [(u8, bool, &str, &str); 6] = [
+        let all: [(u8, bool, &str, &str); 7] = [
             (ICMP, protos(&[proto::ICMP, proto::ICMP6]), " needs ICMP", "expected proto=icmp or proto=icmp6"),
             (TCP, protos(&[proto::TCP]), " needs TCP", "expected proto=tcp"),
             (
@@ -364,6 +371,12 @@ impl Row {
                 any || matches!(rule.dir, Direction::Out | Direction::Fwd),
                 " needs dir=fwd or dir=out",
                 "the size of segments is lowered where packets go out",
+            ),
+            (
+                THROUGH,
+                !any && rule.dir == Direction::Fwd,
+                " needs dir=fwd, outside of groups",
+                "only what is forwarded can be offloaded",
             ),
         ];
         let missing = all.into_iter().find(|(bit, is, ..)| self.needs & bit != 0 && !is);

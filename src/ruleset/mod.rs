@@ -22,6 +22,7 @@ pub mod words;
 use crate::base::diag::{Problem, Severity, decode};
 use crate::base::name::Name;
 use crate::base::range::Family;
+use crate::base::range_list::RangeList;
 use crate::plan::Direction;
 use crate::plan::run::GROUP_PREFIX;
 use ast::{
@@ -31,6 +32,7 @@ use ast::{
 use each::{RuleAt, RulePlaces};
 use names::Names;
 use std::io;
+use std::ops::ControlFlow;
 
 /// Longest line that is no set, in bytes.
 const LINE_MAX: usize = 64 * 1024;
@@ -45,6 +47,9 @@ const PROBLEMS_MAX: usize = 200;
 const TREES_MAX: usize = 128;
 const TOO_MANY: &str = "too many problems";
 
+/// Is given lines, and says when it is enough.
+pub type LineReader<'e> = &'e mut dyn FnMut(&[u8]) -> ControlFlow<()>;
+
 /// How a rule set gets at its files.
 pub trait Files {
     /// The content of a file.
@@ -52,6 +57,17 @@ pub trait Files {
     /// # Errors
     /// Why it cannot be read.
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>>;
+
+    /// Calls `each` with every line of a file, until that says that it is enough. A long one need not be in
+    /// memory as a whole.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn lines(&mut self, path: &str, each: LineReader<'_>) -> io::Result<()> {
+        let bytes = self.read(path)?;
+        let _ = bytes.split(|b| *b == b'\n').try_for_each(each);
+        Ok(())
+    }
 
     /// The files that an include names, in the order of their names. A glob may name none.
     ///
@@ -238,8 +254,8 @@ impl RuleSet {
                 .find(|(at, set)| Some(*at) == place && !set.file.is_empty() && set.ipset().is_none())
             {
                 // What stands in a file of its own goes into the text, too.
-                let set = SetStatement { file: Box::default(), ..set.clone() };
-                out.extend([Statement::Set(set).to_string().as_str(), "\n"]);
+                print::set_itself(out, set);
+                out.push('\n');
             } else {
                 out.extend([text, "\n"]);
             }
@@ -458,35 +474,32 @@ impl RuleSet {
         files: &mut dyn Files,
     ) {
         let including = self.files.get(usize::from(place.file)).map_or("", |f| &f.name);
-        let found = files.expand(including, &set.file).and_then(|paths| match paths.as_slice() {
-            [path] => files.read(path),
+        if matches!(set.elements, SetElements::Addresses(_)) {
+            set.elements = SetElements::Listed(RangeList::default());
+        }
+        let file = set.file.clone();
+        let (mut number, mut wrong) = (0u32, None);
+        let mut line = |line: &[u8]| {
+            number += 1;
+            wrong = line_of_elements(line, set);
+            if wrong.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let found = files.expand(including, &file).and_then(|paths| match paths.as_slice() {
+            [path] => files.lines(path, &mut line),
             _ => Err(io::ErrorKind::NotFound.into()),
         });
-        let mut wrong = |what: String, hint: &str| {
-            let all = 0..text.trim_ascii_end().len();
-            problems.push(Problem::at(Severity::Error, place.line, text, all, what, hint.to_owned()));
-        };
-        let bytes = match found {
-            Ok(bytes) => bytes,
-            Err(e) => return wrong([&*set.file, ": ", &e.to_string()].concat(), ""),
-        };
-        let mut number = 0;
-        for line in bytes.split(|b| *b == b'\n') {
-            number += 1;
-            let line = line.split(|b| matches!(b, b'#' | b';')).next().unwrap_or_default();
-            let words = line.split(|b| b.is_ascii_whitespace() || *b == b',').filter(|word| !word.is_empty());
-            for word in words {
-                let added = std::str::from_utf8(word)
-                    .ok()
-                    .map(|word| parse::add_element(&mut set.elements, set.family, word, 0));
-                let what = match added {
-                    Some(Ok(())) => continue,
-                    Some(Err(bad)) => bad.what,
-                    None => "not UTF-8".to_owned(),
-                };
-                return wrong([&*set.file, ":", &number.to_string(), ": ", &what].concat(), "");
+        let what = match (found, wrong) {
+            (Err(e), _) => [&*file, ": ", &e.to_string()].concat(),
+            (Ok(()), Some(what)) => [&*file, ":", &number.to_string(), ": ", &what].concat(),
+            (Ok(()), None) => {
+                if let SetElements::Listed(list) = &mut set.elements {
+                    list.finish();
+                }
+                return;
             }
-        }
+        };
+        let all = 0..text.trim_ascii_end().len();
+        problems.push(Problem::at(Severity::Error, place.line, text, all, what, String::new()));
     }
 
     fn include(
@@ -541,7 +554,7 @@ impl RuleSet {
         let kind = |elements: &SetElements| match elements {
             SetElements::Ports(_) => "ports",
             SetElements::Interfaces(_) => "interfaces",
-            SetElements::Addresses(_) | SetElements::Dynamic => "addresses",
+            SetElements::Addresses(_) | SetElements::Listed(_) | SetElements::Dynamic => "addresses",
         };
         for (key, name) in named {
             let wanted = match key {
@@ -599,6 +612,16 @@ impl RuleSet {
         }
         has
     }
+}
+
+/// Adds the elements of a line of a set's file; what is wrong with one of them.
+fn line_of_elements(line: &[u8], set: &mut SetStatement) -> Option<String> {
+    let line = line.split(|b| matches!(b, b'#' | b';')).next().unwrap_or_default();
+    let mut words = line.split(|b| b.is_ascii_whitespace() || *b == b',').filter(|word| !word.is_empty());
+    words.find_map(|word| match std::str::from_utf8(word) {
+        Ok(word) => parse::add_element(&mut set.elements, set.family, word, 0).err().map(|bad| bad.what),
+        Err(_) => Some("not UTF-8".to_owned()),
+    })
 }
 
 /// The first line of a text that is not empty, and how many bytes it takes with its end.

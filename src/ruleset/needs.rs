@@ -4,7 +4,8 @@
 //! is told.
 
 use super::RuleSet;
-use super::compile::compile;
+use super::ast::{RuleStatement, StatementPlace};
+use super::compile::{compile, compile_beside};
 use crate::base::clock::Wall;
 use crate::base::name::IfName;
 use crate::base::range::Family;
@@ -138,8 +139,12 @@ fn over(mut packet: Packet, link: Option<IfName>) -> Packet {
     packet
 }
 
-/// What does not pass of what has to.
-pub(super) fn unmet(set: &RuleSet, host: &Situation) -> Vec<Unmet> {
+/// What does not pass of what has to; on the way, `each` is called with every rule.
+pub(super) fn unmet(
+    set: &RuleSet,
+    host: &Situation,
+    each: &mut dyn FnMut(StatementPlace, &RuleStatement),
+) -> Vec<Unmet> {
     let mut needs = HostNeeds::default();
     needs.neighbours(host);
     needs.answers(host);
@@ -151,7 +156,7 @@ pub(super) fn unmet(set: &RuleSet, host: &Situation) -> Vec<Unmet> {
     }
     needs.forwarded(host);
     let mut run = PacketRun::new(needs.packets(), Vec::new());
-    compile(set, &host.uplinks, &mut run);
+    compile_beside(set, &host.uplinks, &mut run, each);
     if !run.added().is_empty() {
         // Whoever was put into a set is in it when the next packet comes.
         run = PacketRun::new(needs.packets(), run.added().to_vec());

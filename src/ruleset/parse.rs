@@ -15,6 +15,7 @@ use crate::base::diag::{Bad, Checked, Problem, Severity, suggest};
 use crate::base::name::{IfName, NAME_MAX, Name};
 use crate::base::range::Family;
 use crate::plan::{Direction, ct};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -170,7 +171,7 @@ impl<'a> StatementReader<'a, '_> {
         let line = self.line;
         for (i, pair) in (0u8..).zip(&line.pairs) {
             let at = pair.key_at..pair.key_at + pair.key.len();
-            let known = self.known.iter().position(|k| *k == pair.key);
+            let known = place_of(self.known, pair.key);
             match known.and_then(|k| self.at.get_mut(k)) {
                 None => {
                     let hint = expected(pair.key, self.known);
@@ -211,7 +212,10 @@ impl<'a> StatementReader<'a, '_> {
 
     /// Reads the value of a key that may be missing; `word` means the same as a missing one.
     fn optional(&mut self, key: usize, word: &str, read: &mut dyn FnMut(&str) -> Checked<()>) {
-        let Some(pair) = self.find(key).filter(|p| p.raw != word) else { return };
+        let Some(pair) = self.find(key) else { return };
+        if pair.raw == word {
+            return;
+        }
         let literal = matches!(key, key::LOG | key::COMMENT);
         let Some(text) = (if literal { Some(pair.value()) } else { self.text(&pair) }) else { return };
         if let Err(bad) = read(&text) {
@@ -254,6 +258,10 @@ impl<'a> StatementReader<'a, '_> {
             return None;
         }
         let (all, nat) = words::ACTIONS.split_at(words::ACTIONS.len() - 4);
+        // The usual case needs no list of what could be meant.
+        if is_rule && let Some(at) = place_of(all, pair.raw) {
+            return Action::ALL.get(at).copied();
+        }
         let known = match self.line.word {
             "policy" => all.get(..3).unwrap_or_default().to_vec(),
             "nat" => [nat, &["accept", "log", "count"]].concat(),
@@ -374,7 +382,11 @@ impl<'a> StatementReader<'a, '_> {
         let names = self.names;
         let mut extras: Vec<Extra> = Vec::new();
         for (place, row) in (0u8..).zip(&extra::ROWS) {
-            self.optional(key::EXTRA + usize::from(place), "any", &mut |t| {
+            let key = key::EXTRA + usize::from(place);
+            if self.at.get(key) == Some(&NONE) {
+                continue;
+            }
+            self.optional(key, "any", &mut |t| {
                 extras.push(extra::read((place, row), t, &|key, name| names.account(key, name))?);
                 Ok(())
             });
@@ -395,7 +407,7 @@ impl<'a> StatementReader<'a, '_> {
         if list == "all" && !is_not {
             return;
         }
-        let mut numbers: Vec<u8> = Vec::new();
+        let mut numbers: SmallVec<[u8; Protos::MAX]> = SmallVec::new();
         let read = value::items(list, &mut |item, at| {
             let word = words::PROTOCOLS.iter().find(|(word, n)| *word == item && *n > 0);
             let digits = item.bytes().all(|b| b.is_ascii_digit());
@@ -460,7 +472,7 @@ impl<'a> StatementReader<'a, '_> {
             ),
         ];
         for (key, is_wrong, what, hint) in hints {
-            if let Some(pair) = self.find(key).filter(|_| is_wrong) {
+            if is_wrong && let Some(pair) = self.find(key) {
                 self.key_wrong(&pair, what, hint);
             }
         }
@@ -492,7 +504,7 @@ impl<'a> StatementReader<'a, '_> {
         let states = rule.ct & (ct::DNAT | ct::SNAT) != 0;
         let known = rule.family.or(rule.proto_family());
         let foreign = known.is_some_and(|f| to.0.is_some_and(|to| to.family() != f));
-        let all: [(usize, bool, &str, &str); 10] = [
+        let all: [(usize, bool, &str, &str); 11] = [
             (key::TO, foreign, " is of another family than the rule", "the address is of the rule's family"),
             (key::ACTION, source, " does not go with this direction", "sources are translated in dir=post"),
             (
@@ -532,10 +544,16 @@ impl<'a> StatementReader<'a, '_> {
                 " and log-level",
                 "what goes to a group has no level",
             ),
+            (
+                key::EXTRA + usize::from(extra::at::OFFLOAD),
+                has(extra::at::OFFLOAD) && rule.action != Action::Count,
+                " needs action=count",
+                "which packets pass is for the rules behind it to say",
+            ),
             (key::CT, states && rule.dir.is_nat(), " with dnat or snat", "nat rules make it so"),
         ];
         for (key, is_wrong, what, hint) in all {
-            if let Some(pair) = self.find(key).filter(|_| is_wrong) {
+            if is_wrong && let Some(pair) = self.find(key) {
                 self.key_wrong(&pair, what, hint);
             }
         }
@@ -570,15 +588,8 @@ pub(super) fn add_element(
     at: usize,
 ) -> Checked<()> {
     match list {
-        SetElements::Addresses(ranges) => {
-            let range = value::range(text, at)?;
-            if family.is_some_and(|family| range.family() != family) {
-                let what = [range.to_string().as_str(), " is not of family ", family_word(family)].concat();
-                let hint = "the family of all elements, or family=any";
-                return Err(Bad::new(at..at + text.len(), what, hint));
-            }
-            ranges.push(range);
-        }
+        SetElements::Addresses(ranges) => ranges.push(address(family, text, at)?),
+        SetElements::Listed(ranges) => ranges.push(address(family, text, at)?),
         SetElements::Ports(ports) => ports.push(value::ports(text, at)?),
         SetElements::Interfaces(names) => {
             let hint = "at most 15 characters; a * may end it; lo is named by rules only";
@@ -588,6 +599,23 @@ pub(super) fn add_element(
         SetElements::Dynamic => {}
     }
     Ok(())
+}
+
+/// An element of a set of addresses.
+fn address(family: Option<Family>, text: &str, at: usize) -> Checked<crate::base::range::Range> {
+    let range = value::range(text, at)?;
+    if family.is_some_and(|family| range.family() != family) {
+        let what = [range.to_string().as_str(), " is not of family ", family_word(family)].concat();
+        let hint = "the family of all elements, or family=any";
+        return Err(Bad::new(at..at + text.len(), what, hint));
+    }
+    Ok(range)
+}
+
+/// Where a word is in a list; most of the others differ in length or in their first byte.
+fn place_of(known: &[&str], word: &str) -> Option<usize> {
+    let first = word.as_bytes().first();
+    known.iter().position(|k| k.len() == word.len() && k.as_bytes().first() == first && *k == word)
 }
 
 fn unknown_statement(word: &str) -> String {

@@ -8,6 +8,7 @@ use super::ast::{
 use super::lex::{StatementLine, cut};
 use super::parse::family_word;
 use super::words::{ACTIONS, DIRECTIONS, KINDS, NAT_DIRECTIONS, PROTOCOLS, STATES, UNITS};
+use crate::base::range::Family;
 use crate::plan::{Direction, Rate};
 use std::fmt::{Display, Formatter, Result, Write};
 
@@ -209,24 +210,56 @@ fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
 }
 
 fn set(f: &mut Formatter<'_>, s: &SetStatement) -> Result {
+    set_head(f, s)?;
+    if !s.file.is_empty() {
+        f.write_str(if s.ipset().is_some() { " source=" } else { " file=" })?;
+        return text(f, &s.file, Quotes::Needed);
+    }
+    elements(f, &s.elements)
+}
+
+/// Writes a set with its elements, wherever they stand.
+pub(super) fn set_itself(out: &mut String, s: &SetStatement) {
+    let _ = write!(out, "{}", Whole(s));
+}
+
+struct Whole<'a>(&'a SetStatement);
+
+impl Display for Whole<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        set_head(f, self.0)?;
+        elements(f, &self.0.elements)
+    }
+}
+
+fn set_head(f: &mut Formatter<'_>, s: &SetStatement) -> Result {
     f.write_str("set name=")?;
     f.write_str(s.name.as_str())?;
     f.write_str(" family=")?;
     f.write_str(family_word(s.family))?;
     f.write_str(match &s.elements {
-        SetElements::Addresses(_) | SetElements::Dynamic => " type=addr",
+        SetElements::Addresses(_) | SetElements::Listed(_) | SetElements::Dynamic => " type=addr",
         SetElements::Ports(_) => " type=port",
         SetElements::Interfaces(_) => " type=iface",
-    })?;
-    if !s.file.is_empty() {
-        f.write_str(if s.ipset().is_some() { " source=" } else { " file=" })?;
-        return text(f, &s.file, Quotes::Needed);
-    }
+    })
+}
+
+fn elements(f: &mut Formatter<'_>, elements: &SetElements) -> Result {
     let key = " elements=";
-    match &s.elements {
+    match elements {
         SetElements::Dynamic => Ok(()),
         SetElements::Addresses(list) => {
             items(f, key, list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |r| Display::fmt(r, f)))
+        }
+        SetElements::Listed(list) => {
+            let (mut written, mut sign) = (f.write_str(key), "");
+            for family in Family::ALL {
+                list.each(family, &mut |range| {
+                    written = written.and_then(|()| write!(f, "{sign}{range}"));
+                    sign = ",";
+                });
+            }
+            if sign.is_empty() { written.and_then(|()| f.write_str("any")) } else { written }
         }
         SetElements::Ports(list) => {
             items(f, key, list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |&(a, b)| ports(f, a, b)))

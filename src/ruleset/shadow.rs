@@ -46,7 +46,7 @@ fn hash(one: u32) -> usize {
 }
 
 impl ShadowingRule {
-    pub(super) fn add(&mut self, short: Short, rule: RuleStatement) {
+    pub(super) fn add(&mut self, short: Short, rule: &RuleStatement) {
         if short.asks & COVERS_NOTHING != 0 {
             return;
         }
@@ -63,7 +63,7 @@ impl ShadowingRule {
         }
         self.before.push(before);
         self.shorts.push(short);
-        self.rules.push(rule);
+        self.rules.push(rule.clone());
     }
 
     /// Where the first rule stands that matches all that this one matches.

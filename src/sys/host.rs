@@ -121,7 +121,10 @@ impl Protected {
     }
 }
 
+pub(super) const RTM_GETLINK: u16 = 18;
 pub(super) const RTM_GETADDR: u16 = 22;
+/// Bytes of `struct ifinfomsg`.
+pub(super) const IFINFOMSG: usize = 16;
 pub(super) const RTM_GETROUTE: u16 = 26;
 pub(super) const IFADDRMSG: usize = 8;
 pub(super) const IFA_ADDRESS: u16 = 1;
@@ -142,8 +145,9 @@ pub(super) fn dump(kind: u16, each: &mut dyn FnMut(Msg<'_>)) -> Result<(), Lost>
             &mut socket,
             &mut |buf, seq| {
                 let msg = buf.start(kind, REQUEST | DUMP, seq);
-                // The longest header of the family; every field 0 means "all".
-                buf.put(&[0; RTMSG]);
+                // The longest header of what is asked for, but for interfaces; every field 0 means "all".
+                let len = if kind == RTM_GETLINK { IFINFOMSG } else { RTMSG };
+                buf.put([0; IFINFOMSG].get(..len).unwrap_or_default());
                 buf.finish(msg);
             },
             &mut |msg, _, _| {

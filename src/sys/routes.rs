@@ -2,13 +2,13 @@
 //! Interfaces by name, and which of them default routes use (rtnetlink, linux/rtnetlink.h).
 
 use super::host::{
-    IFA_ADDRESS, IFA_LOCAL, IFADDRMSG, RTA_MULTIPATH, RTM_GETADDR, RTM_GETROUTE, RTMSG, RTNEXTHOP, address,
-    dump,
+    IFA_ADDRESS, IFA_LOCAL, IFADDRMSG, IFINFOMSG, RTA_MULTIPATH, RTM_GETADDR, RTM_GETLINK, RTM_GETROUTE,
+    RTMSG, RTNEXTHOP, address, dump,
 };
 use crate::base::name::IfName;
 use crate::base::range::Range;
 use crate::sys::netlink::{Lost, NlSocket};
-use crate::sys::nlattr::{ACK, Msg, MsgBuf, REQUEST, attr, u16_at, u32_at};
+use crate::sys::nlattr::{ACK, Msg, MsgBuf, REQUEST, attr, text, u16_at, u32_at};
 use mnl::Bus;
 use std::io;
 use std::net::IpAddr;
@@ -18,6 +18,7 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
+const IFLA_IFNAME: u16 = 3;
 /// RT_TABLE_LOCAL
 const LOCAL: u8 = 255;
 /// RTN_UNICAST
@@ -66,6 +67,18 @@ pub fn addresses() -> Vec<(IfName, IpAddr)> {
         found.extend(u32_at(header, 4).zip(local));
     });
     found.into_iter().filter_map(|(index, addr)| Some((interface(index)?, addr))).collect()
+}
+
+/// All interfaces but loopback.
+#[must_use]
+pub fn interfaces() -> Vec<IfName> {
+    let mut found = Vec::new();
+    let _ = dump(RTM_GETLINK, &mut |msg| {
+        let Some((_, attributes)) = msg.payload.split_first_chunk::<IFINFOMSG>() else { return };
+        let name = attr(attributes, IFLA_IFNAME).and_then(text).and_then(IfName::new);
+        found.extend(name.filter(|name| name.as_str() != "lo"));
+    });
+    found
 }
 
 /// The interface over which packets to an address leave.

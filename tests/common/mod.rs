@@ -18,6 +18,7 @@ pub mod ns;
 pub mod pty;
 pub mod ready;
 pub mod ssh;
+pub mod town;
 pub mod world;
 
 use ns::Ns;

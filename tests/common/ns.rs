@@ -137,6 +137,15 @@ pub fn kill(pid: u32, signal: i32) {
     assert!(rc == 0, "kill: {}", io::Error::last_os_error());
 }
 
+/// Sends packets of this host with headers of their own.
+pub fn raw_socket(family: libc::c_int) -> OwnedFd {
+    // SAFETY: no memory is involved.
+    let fd = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::IPPROTO_RAW) };
+    assert!(fd >= 0, "socket: {}", io::Error::last_os_error());
+    // SAFETY: the descriptor is new, and nobody else's.
+    unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) }
+}
+
 /// Resets the connection of a TCP socket and forgets its addresses, whoever else holds the socket.
 pub fn disconnect(socket: &OwnedFd) {
     // SAFETY: an all-zero address is valid: its family is AF_UNSPEC.

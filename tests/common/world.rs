@@ -222,7 +222,7 @@ impl World {
         bind(socket.as_raw_fd(), &near).unwrap();
         let refused = match connect(socket.as_raw_fd(), &far) {
             Ok(()) | Err(nix::Error::EINPROGRESS) => false,
-            Err(nix::Error::ECONNREFUSED) => true,
+            Err(e) if is_refusal(&e.into()) => true,
             Err(e) => panic!("{packet:?}: connect: {e}"),
         };
         let probe = Probe { packet, id, socket, refused };
@@ -278,14 +278,14 @@ impl World {
                 let stream = TcpStream::from(probe.socket.try_clone().unwrap());
                 match stream.take_error().unwrap() {
                     None => stream.peer_addr().is_ok(),
-                    Some(e) if e.kind() == ErrorKind::ConnectionRefused => return Fate::Refused,
+                    Some(e) if is_refusal(&e) => return Fate::Refused,
                     Some(e) => panic!("{:?}: {e}", probe.packet),
                 }
             }
             Kind::Udp | Kind::Ping => match probe.datagrams().recv(&mut [0; 16]) {
                 Ok(_) => true,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => self.came.contains(&probe.id),
-                Err(e) if e.kind() == ErrorKind::ConnectionRefused => return Fate::Refused,
+                Err(e) if is_refusal(&e) => return Fate::Refused,
                 Err(e) => panic!("{:?}: {e}", probe.packet),
             },
         };
@@ -378,4 +378,43 @@ impl Packet {
     pub const fn with_sport(self, sport: u16) -> Packet {
         Packet { sport, ..self }
     }
+}
+
+/// Whether that is how a sender hears of a packet that was refused: by a reset, or one of the errors of ICMP
+/// that programs choose.
+fn is_refusal(e: &std::io::Error) -> bool {
+    let known = [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EACCES, libc::ENOPROTOOPT];
+    e.raw_os_error().is_some_and(|errno| known.contains(&errno))
+}
+
+/// Packets of every kind and way, each once.
+#[must_use]
+pub fn every_packet() -> Vec<Packet> {
+    let ways = [
+        (Spot::Friend, Spot::Host),
+        (Spot::Stranger, Spot::Host),
+        (Spot::Host, Spot::Friend),
+        (Spot::Host, Spot::Stranger),
+        (Spot::Friend, Spot::Stranger),
+        (Spot::Stranger, Spot::Friend),
+        (Spot::Host, Spot::Host),
+    ];
+    let mut all = Vec::new();
+    for (from, to) in ways {
+        for v6 in [false, true] {
+            for dport in PORTS {
+                for kind in [Kind::Tcp, Kind::Udp] {
+                    all.push(Packet { kind, from, to, v6, sport: 0, dport });
+                }
+            }
+            all.push(Packet { kind: Kind::Ping, from, to, v6, sport: 0, dport: 0 });
+        }
+    }
+    all
+}
+
+/// What becomes of packets, one after the other.
+#[track_caller]
+pub fn fates(world: &mut World, packets: &[Packet]) -> Vec<(Packet, Fate)> {
+    packets.iter().map(|packet| (*packet, world.judge(*packet))).collect()
 }

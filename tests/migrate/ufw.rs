@@ -4,7 +4,7 @@ use crate::common;
 
 use common::Net;
 use common::ns::private_dirs;
-use common::world::{Fate, Kind, PORTS, Packet, Spot, World};
+use common::world::{Fate, Kind, Packet, Spot, World, every_packet, fates};
 use std::collections::BTreeMap;
 
 /// What the administrator has said, as ufw itself has written it down; the first lines let the probes' own
@@ -30,35 +30,6 @@ const SAID: &[&str] = &[
     "route reject in on v0 out on v1 to any port 1002",
 ];
 
-/// Packets of every kind and way, each once.
-fn packets() -> Vec<Packet> {
-    let ways = [
-        (Spot::Friend, Spot::Host),
-        (Spot::Stranger, Spot::Host),
-        (Spot::Host, Spot::Friend),
-        (Spot::Host, Spot::Stranger),
-        (Spot::Friend, Spot::Stranger),
-        (Spot::Stranger, Spot::Friend),
-        (Spot::Host, Spot::Host),
-    ];
-    let mut all = Vec::new();
-    for (from, to) in ways {
-        for v6 in [false, true] {
-            for dport in PORTS {
-                for kind in [Kind::Tcp, Kind::Udp] {
-                    all.push(Packet { kind, from, to, v6, sport: 0, dport });
-                }
-            }
-            all.push(Packet { kind: Kind::Ping, from, to, v6, sport: 0, dport: 0 });
-        }
-    }
-    all
-}
-
-fn fates(world: &mut World) -> Vec<(Packet, Fate)> {
-    packets().into_iter().map(|packet| (packet, world.judge(packet))).collect()
-}
-
 /// What a script says that sees the directories of the test in the place of this host's.
 fn shell(net: &Net, script: &str) -> String {
     let mut command = net.command("sh", &["-ec", script]);
@@ -69,7 +40,9 @@ fn shell(net: &Net, script: &str) -> String {
 /// ufw with a configuration of its own in a copy of /etc, as this host's programs in the namespace see it.
 fn ufw(world: &World, said: &[&str]) {
     let etc = world.net.path("etc").display().to_string();
-    let copy = format!("cp -a /etc {etc}; cp /usr/share/ufw/iptables/*.rules {etc}/ufw/; mkdir -p {etc}/mef");
+    let copy = format!(
+        "cp -a /etc {etc}; cp /usr/share/ufw/iptables/*.rules {etc}/ufw/; rm -rf {etc}/mef; mkdir {etc}/mef"
+    );
     world.net.cmd("sh", &["-ec", &copy]).ok();
     for line in said {
         shell(&world.net, &format!("ufw {line}"));
@@ -82,7 +55,7 @@ fn what_ufw_lets_pass_and_refuses_its_rule_set_of_ours_does() {
     let mut world = World::new();
     ufw(&world, SAID);
     shell(&world.net, "ufw --force enable");
-    let before = fates(&mut world);
+    let before = fates(&mut world, &every_packet());
     let shown = world.net.mef(&["migrate", "ufw"]);
     assert_eq!((shown.status, shown.stderr.as_str()), (0, ""), "{shown:?}");
     assert!(shown.stdout.ends_with("nothing was changed; --write does this\n"), "{}", shown.stdout);
@@ -94,7 +67,7 @@ fn what_ufw_lets_pass_and_refuses_its_rule_set_of_ours_does() {
     assert_eq!(shell(&world.net, "ufw status | head -n 1"), "Status: active\n");
     shell(&world.net, "ufw --force disable; iptables -P FORWARD ACCEPT; ip6tables -P FORWARD ACCEPT");
     world.net.mef(&["load", "--force", "/etc/mef/mef.rules"]).ok();
-    let after = fates(&mut world);
+    let after = fates(&mut world, &every_packet());
     let differ: Vec<_> = before.iter().zip(&after).filter(|(a, b)| a.1 != b.1).collect();
     assert!(differ.is_empty(), "{differ:#?}\n{}", shown.stdout);
     let mut seen = BTreeMap::new();

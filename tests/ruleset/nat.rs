@@ -345,3 +345,47 @@ pub fn a_trial_translates_and_takes_it_back() {
     trial.wait().unwrap();
     assert_eq!(seen(), friend, "confirmed");
 }
+
+/// Whether this kernel has flowtables.
+fn has_flowtables(world: &World) -> bool {
+    let table = "table inet probe {\n flowtable f {\n hook ingress priority 0\n devices = { v0 }\n }\n}\n";
+    let made = world.net.input("nft", &["-f", "-"], table.as_bytes()).status == 0;
+    world.net.cmd("nft", &["delete", "table", "inet", "probe"]);
+    made
+}
+
+/// What a kernel without flowtables refuses is named by its line, and the rules before stay in force; with
+/// them, connections go through as before, and end when their source is banned.
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+pub fn connections_are_offloaded_or_the_rule_is_named_that_cannot_do_it() {
+    let world = World::new();
+    let server = Server::new(&world, Spot::Stranger, 3000);
+    let rules = "rule dir=fwd action=count proto=all offload=auto\nrule dir=fwd action=accept proto=tcp\n";
+    world.load(REFUSING);
+    let before = world.net.nft_list("table inet mef");
+    let text = [common::world::RULES, rules].concat();
+    let loaded = world.net.mef_input(&["load", "-"], text.as_bytes());
+    if !has_flowtables(&world) {
+        assert_eq!(loaded.status, 1, "{loaded:?}");
+        assert!(loaded.stderr.contains(":6: the kernel refused"), "{loaded:?}");
+        assert_eq!(world.net.nft_list("table inet mef"), before);
+        return;
+    }
+    assert_eq!(loaded.status, 0, "{loaded:?}");
+    for v6 in FAMILIES {
+        let there = world.address(Spot::Stranger, Spot::Friend, v6);
+        let mut client = connect(&world, Spot::Friend, there, 3000).unwrap();
+        let (mut stream, _) = server.accept(client.try_clone().unwrap());
+        for n in 0..50u8 {
+            client.write_all(&[n]).unwrap();
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            assert_eq!(byte, [n]);
+            stream.write_all(&byte).unwrap();
+            client.read_exact(&mut byte).unwrap();
+        }
+    }
+    let listed = world.net.nft_list("table inet mef");
+    assert!(listed.contains("flow add @fast") && listed.contains("flowtable fast"), "{listed}");
+}

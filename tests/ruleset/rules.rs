@@ -209,6 +209,46 @@ fn includes() {
     assert_eq!(problems(&texts), ["f6:1: too many includes"]);
 }
 
+/// What stands in a file of its own is what it would be in the statement, in any order and however it
+/// overlaps.
+#[test]
+fn sets_from_files_have_what_the_files_have() {
+    let rule = "\nrule dir=in action=drop proto=tcp src=@s\n";
+    let (mut rng, families) = (fastrand::Rng::with_seed(3), ["any", "ip", "ip6"]);
+    for round in 0..300 {
+        let family = families[round % 3];
+        let mut items: Vec<String> = Vec::new();
+        for _ in 0..rng.usize(1..12) {
+            let (a, b) = (rng.u8(0..4), rng.u8(..));
+            let v4 = [format!("10.0.{a}.{b}"), format!("10.0.{a}.0/26"), format!("10.0.{a}.7-10.0.{a}.99")];
+            let v6 = [format!("2001:db8::{a}:{b}"), format!("2001:db8::{a}:0/112")];
+            let is_v4 = if family == "any" { rng.bool() } else { family == "ip" };
+            let of = if is_v4 { &v4[..] } else { &v6[..] };
+            items.push(of[rng.usize(0..of.len())].clone());
+        }
+        let set = format!("set name=s family={family} type=addr");
+        let inside = compiled(&format!("{set} elements={}{rule}", items.join(",")));
+        let signs = [",", "\n", " # what it is\n", "\r\n", "\n\n\t", " "];
+        let file: String = items.iter().map(|item| [item, signs[rng.usize(0..6)]].concat()).collect();
+        let main = format!("{set} file=list{rule}");
+        let read = RuleSet::read("x", &mut Texts(&[("x", &main), ("list", &file)]));
+        assert!(!read.failed(), "{file}: {:?}", read.problems);
+        let mut lines = Lines::default();
+        compile(&read, &[], &mut lines);
+        assert_eq!(lines.0, inside, "{file}");
+        // What is kept for the next boot has them in it.
+        assert_eq!(compiled(&read.whole_text()), inside, "{file}");
+    }
+    let main = "set name=s family=ip type=addr file=list\nrule dir=in action=drop proto=tcp src=@s\n";
+    for (file, want) in [
+        ("192.0.2.1\n192.0.2\n", "main:1: list:2: '192.0.2' is not an address or network"),
+        ("192.0.2.1\n\n2001:db8::1", "main:1: list:3: 2001:db8::1 is not of family ip"),
+    ] {
+        assert_eq!(problems(&[("main", main), ("list", file)]), [want]);
+    }
+    assert!(problems(&[("main", main), ("list", "# nothing\n")]).is_empty());
+}
+
 #[test]
 fn hostile_text_is_refused_and_never_more() {
     let good = fs::read_to_string(directory().join("everything.rules")).unwrap();

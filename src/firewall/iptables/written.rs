@@ -308,6 +308,10 @@ impl Text {
                     let fixed = [" -j TCPMSS --set-mss ", &size.to_string()].concat();
                     (syn, if *size == 0 { clamp } else { fixed })
                 }
+                Change::Offload => {
+                    self.say(rule.origin, ("offload", "it has no flow offload"), false);
+                    continue;
+                }
                 Change::Add(set, seconds) => {
                     let name = self.addresses(set.as_str());
                     // Its sources stand for themselves, not for the network of a bucket.

@@ -88,6 +88,12 @@ impl ExprWalk<'_, '_> {
         }
     }
 
+    /// `flow add`
+    pub(super) fn offload(&mut self, e: ListedExpr<'_>) {
+        self.r.say(&["flow add @", &shown(e.bytes(1).map(until_nul).unwrap_or_default())]);
+        self.changed(Change::Offload);
+    }
+
     /// Notes what is done to the packet.
     fn changed(&mut self, change: Change) {
         self.stage = self.stage.max(Stage::Bounded);

@@ -14,7 +14,7 @@ use super::tables::RULES;
 use super::trial;
 use crate::base::name::Name;
 use crate::base::range::Family;
-use crate::plan::listed::{ChainBase, ListedChain, ListedTable};
+use crate::plan::listed::{ChainBase, DROPS, ListedChain, ListedTable};
 use crate::plan::{Direction, Policy};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{MsgBuf, attr, be32};
@@ -232,7 +232,8 @@ fn base(draft: &Draft, chain: &[u8]) -> ChainBase {
                 Some(name) if known => (" hook ", *name),
                 _ => (" in family ", family_word(draft.family)),
             };
-            ChainBase::Other(["type ", &shown(kind), word, name].concat())
+            let drops = if policy == Policy::Drop { DROPS } else { "" };
+            ChainBase::Other(["type ", &shown(kind), word, name, drops].concat())
         }
     }
 }

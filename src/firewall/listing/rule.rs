@@ -123,6 +123,7 @@ impl<'a> ExprWalk<'a, '_> {
             (b"byteorder", Self::byteorder),
             (b"rt", Self::route),
             (b"exthdr", Self::header_option),
+            (b"flow_offload", Self::offload),
             (b"nat", Self::nat),
             (b"masq", Self::masquerade),
             (b"redir", Self::redirect),

@@ -81,6 +81,7 @@ pub mod msg {
     pub const GETOBJ: u16 = 19;
     pub const NEWFLOWTABLE: u16 = 22;
     pub const GETFLOWTABLE: u16 = 23;
+    pub const DELFLOWTABLE: u16 = 24;
 }
 
 /// The user data of a comment: type, length with NUL, text, NUL. `nft list` shows it as it is, so what would

@@ -6,7 +6,7 @@ use super::ffi::NftRule;
 use super::refusal::{Op, Ops, Optional};
 use super::spec::{Hook, SetSpec};
 use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg, rule_attr};
-use crate::base::name::Name;
+use crate::base::name::{IfName, Name};
 use crate::sys::nlattr::{self, APPEND, CREATE, ECHO, EXCL, MsgBuf, REQUEST};
 
 // Attributes (linux/netfilter/nf_tables.h). The table's name is the first one of every object.
@@ -28,6 +28,11 @@ const SET_ID: u16 = 10;
 const SET_TIMEOUT: u16 = 11;
 const SET_USERDATA: u16 = 13;
 const DESC_SIZE: u16 = 1;
+const FLOWTABLE_NAME: u16 = 2;
+const FLOWTABLE_HOOK: u16 = 3;
+const FLOWTABLE_DEVS: u16 = 3;
+/// Most interfaces of a flowtable (NFT_NETDEVICE_MAX).
+const DEVICES_MAX: usize = 256;
 /// NFTNL_UDATA_SET_KEYBYTEORDER, and nft's number for the host's order.
 const UDATA_SET_KEYBYTEORDER: u8 = 0;
 const HOST_ENDIAN: u32 = 1;
@@ -336,6 +341,27 @@ impl Txn {
     pub fn add_elem_of(&mut self, statement: u32, set: &Name, id: u32, elem: &Elem<'_>) {
         let op = if statement > 0 { Op::Statement(statement) } else { Op::Add(*set) };
         self.elem(op, msg::NEWSETELEM, CREATE, (set, id), elem);
+    }
+
+    /// Adds a flowtable for rule number `statement`; one that is there gets the interfaces that it has not.
+    pub fn add_flowtable(&mut self, statement: u32, name: &Name, devices: &[IfName]) {
+        let open = self.open(Op::Statement(statement), msg::NEWFLOWTABLE, CREATE);
+        self.buf.attr_str(FLOWTABLE_NAME, name.as_str());
+        let hook = self.buf.nest(FLOWTABLE_HOOK);
+        // NF_NETDEV_INGRESS
+        self.buf.attr_be32(HOOK_NUMBER, 0);
+        self.buf.attr_be32(HOOK_PRIORITY, 0);
+        let list = self.buf.nest(FLOWTABLE_DEVS);
+        let known = devices.iter().take(DEVICES_MAX);
+        known.for_each(|name| self.buf.attr_str(DEVICE_NAME, name.as_str()));
+        self.buf.end(list);
+        self.buf.end(hook);
+        self.buf.finish(open);
+    }
+
+    /// Deletes the flowtable of a trial, which no rule uses any more.
+    pub fn delete_flowtable(&mut self, name: &Name) {
+        self.named(Op::Gate, msg::DELFLOWTABLE, FLOWTABLE_NAME, name);
     }
 
     /// Deletes a set that no rule uses.

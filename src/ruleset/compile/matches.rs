@@ -12,6 +12,7 @@ use crate::base::range::{Family, merge};
 use crate::plan::{
     self, Addresses, Change, Direction, Field, PacketVerdict, Ports, Rule as Part, Test, Values, ct,
 };
+use smallvec::SmallVec;
 
 /// What one rule of the kernel can ask for beside others.
 #[derive(Clone)]
@@ -26,6 +27,13 @@ enum Alternative {
     Dport(Ports),
     States(u8),
     Tests(Vec<Test>),
+}
+
+/// Mostly there is one.
+type Alternatives = SmallVec<[Alternative; 1]>;
+
+fn one(alternative: Alternative) -> Alternatives {
+    Alternatives::from_buf([alternative])
 }
 
 impl Compiler<'_> {
@@ -47,13 +55,13 @@ impl Compiler<'_> {
             let is_out = matches!(rule.dir, Direction::Out | Direction::Post | Direction::Local);
             // Every alternative with every other one; the last list changes fastest.
             let mut parts = vec![base];
-            with_each(&mut parts, &self.interfaces(&rule.iif, is_in, Alternative::Iif));
-            with_each(&mut parts, &self.interfaces(&rule.oif, is_out, Alternative::Oif));
+            with_each(&mut parts, self.interfaces(&rule.iif, is_in, Alternative::Iif));
+            with_each(&mut parts, self.interfaces(&rule.oif, is_out, Alternative::Oif));
             for (list, bit, field) in [(&rule.src, not::SRC, Field::Src), (&rule.dst, not::DST, Field::Dst)] {
                 if rule.is_not(bit) {
                     self.no_addresses(&mut parts, list, field, family);
-                } else {
-                    with_each(&mut parts, &self.addresses(list, field, family));
+                } else if !list.is_empty() {
+                    with_each(&mut parts, self.addresses(list, field, family));
                 }
             }
             for (list, bit, field) in
@@ -61,11 +69,13 @@ impl Compiler<'_> {
             {
                 if rule.is_not(bit) {
                     no_ports(&mut parts, list, field)
-                } else {
-                    with_each(&mut parts, &ports(list, field))
+                } else if !list.is_empty() {
+                    with_each(&mut parts, ports(list, field))
                 }
             }
-            with_each(&mut parts, &states(rule.ct));
+            if rule.ct != 0 {
+                with_each(&mut parts, states(rule.ct));
+            }
             for part in &mut parts {
                 part.tests.sort_unstable();
                 part.tests.dedup();
@@ -157,6 +167,9 @@ impl Compiler<'_> {
                 part.tests.push(Test::bits(Field::Flags, false, 2, 6));
             }
         }
+        if self.rule.extra(extra::at::OFFLOAD).is_some() {
+            part.changes.push(Change::Offload);
+        }
         if let (Action::Add(name, seconds), Some(family)) = (self.rule.action, part.family) {
             part.changes.push(Change::Add(family_set(name, true, family), seconds));
         }
@@ -168,22 +181,22 @@ impl Compiler<'_> {
         list: &InterfaceList,
         not_lo: bool,
         place: fn(plan::Interfaces) -> Alternative,
-    ) -> Vec<Alternative> {
+    ) -> Alternatives {
         let (not, names) = match list {
-            _ if not_lo && self.apart && loopback::is_any(list) => return vec![Alternative::Any],
+            _ if not_lo && self.apart && loopback::is_any(list) => return one(Alternative::Any),
             InterfaceList::Any if not_lo => (true, IfName::new(LO).into_iter().collect()),
-            InterfaceList::Any | InterfaceList::Every => return vec![Alternative::Any],
+            InterfaceList::Any | InterfaceList::Every => return one(Alternative::Any),
             InterfaceList::Auto => (false, self.auto.to_vec()),
             InterfaceList::Names { not, names } => (*not, names.to_vec()),
             InterfaceList::Set(not, name) => match self.set.set(name).map(|set| &set.elements) {
                 Some(SetElements::Interfaces(names)) => (*not, names.clone()),
-                _ => return Vec::new(),
+                _ => return Alternatives::new(),
             },
         };
         if not {
-            return vec![place(self.exceptions(names, not_lo))];
+            return one(place(self.exceptions(names, not_lo)));
         }
-        let (mut exact, mut all) = (Vec::new(), Vec::new());
+        let (mut exact, mut all) = (Vec::new(), Alternatives::new());
         for name in names {
             if name.wildcard().is_none() {
                 exact.push(name);
@@ -211,12 +224,9 @@ impl Compiler<'_> {
         plan::Interfaces { not: true, names, except_lo: false }
     }
 
-    fn addresses(&self, list: &[Address], field: Field, family: Option<Family>) -> Vec<Alternative> {
-        if list.is_empty() {
-            return vec![Alternative::Any];
-        }
+    fn addresses(&self, list: &[Address], field: Field, family: Option<Family>) -> Alternatives {
         let place = if field == Field::Src { Alternative::Src } else { Alternative::Dst };
-        let (mut ranges, mut all, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ranges, mut all, mut kinds) = (Vec::new(), Alternatives::new(), Vec::new());
         for item in list {
             match item {
                 Address::Range(range) if Some(range.family()) == family => ranges.push(*range),
@@ -234,7 +244,7 @@ impl Compiler<'_> {
         }
         merge(&mut ranges);
         if ranges.iter().any(|r| r.as_net().is_some_and(|net| net.prefix_len() == 0)) {
-            return vec![Alternative::Any];
+            return one(Alternative::Any);
         }
         if !ranges.is_empty() {
             all.insert(0, place(Addresses::Ranges(ranges)));
@@ -302,13 +312,15 @@ fn ranges(extra: &Extra, form: Form, field: Field, family: Option<Family>) -> Ve
 }
 
 /// Makes of each part one for each alternative.
-fn with_each(parts: &mut Vec<Part>, list: &[Alternative]) {
-    if let [one] = list {
+fn with_each(parts: &mut Vec<Part>, mut list: Alternatives) {
+    if let [part] = &mut parts[..]
+        && list.len() == 1
+    {
         // The usual case needs no copies.
-        return parts.iter_mut().for_each(|part| one.clone().apply(part));
+        return list.drain(..).for_each(|one| one.apply(part));
     }
     for part in std::mem::take(parts) {
-        for one in list {
+        for one in &list {
             let mut part = part.clone();
             one.clone().apply(&mut part);
             parts.push(part);
@@ -333,21 +345,21 @@ impl Alternative {
 }
 
 /// States of a connection, and what NAT does to it.
-fn states(bits: u8) -> Vec<Alternative> {
+fn states(bits: u8) -> Alternatives {
     let (plain, status) = (bits & !(ct::DNAT | ct::SNAT), ct::status(bits));
-    let mut all = Vec::new();
+    let mut all = Alternatives::new();
     if plain > 0 {
         all.push(Alternative::States(plain));
     }
     if status > 0 {
         all.push(Alternative::Tests(vec![Test::bits(Field::Status, true, 0, status.into())]));
     }
-    if all.is_empty() { vec![Alternative::Any] } else { all }
+    all
 }
 
-fn ports(list: &[Port], field: Field) -> Vec<Alternative> {
+fn ports(list: &[Port], field: Field) -> Alternatives {
     let place = if field == Field::Sport { Alternative::Sport } else { Alternative::Dport };
-    let (mut ranges, mut all) = (Vec::new(), Vec::new());
+    let (mut ranges, mut all) = (Vec::new(), Alternatives::new());
     for item in list {
         match item {
             Port::Range(first, last) => ranges.push((*first, *last)),
@@ -356,8 +368,6 @@ fn ports(list: &[Port], field: Field) -> Vec<Alternative> {
     }
     if !ranges.is_empty() {
         all.insert(0, place(Ports::Ranges(joined(ranges))));
-    } else if all.is_empty() {
-        all.push(Alternative::Any);
     }
     all
 }

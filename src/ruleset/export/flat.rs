@@ -2,6 +2,8 @@
 //! The rules of a base chain with those of the chains that they jump to in their places. The language has no
 //! jumps: what cannot be followed exactly is not followed.
 
+use super::except;
+use crate::base::range::Family;
 use crate::plan::listed::{ListedChain, ListedRule, ListedTable, RulePart};
 use crate::plan::{PacketVerdict, Policy, Rule, meet};
 
@@ -43,6 +45,8 @@ pub(super) struct FlatState {
     shared: Vec<(String, usize)>,
     /// Jumps that were followed.
     steps: usize,
+    /// Of the chains of the table that was asked for last, whether they have no effect; as far as is known.
+    idle: (String, Vec<Option<bool>>),
 }
 
 impl FlatState {
@@ -57,6 +61,40 @@ impl FlatState {
         let names = &self.names.1;
         let at = names.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
         names.get(at).map(|(_, chain)| *chain)
+    }
+
+    /// Whether a chain does nothing to any packet but to lead it to others like it.
+    pub(super) fn is_idle(&mut self, table: &ListedTable, chain: usize, depth: usize) -> bool {
+        if self.idle.0 != table.title {
+            self.idle = (table.title.clone(), vec![None; table.chains.len()]);
+        }
+        if let Some(Some(known)) = self.idle.1.get(chain) {
+            return *known;
+        }
+        let rules = table.chains.get(chain).map_or(&[][..], |chain| &chain.rules);
+        let idle = depth < DEPTH_MAX && rules.iter().all(|rule| self.does_nothing(table, rule, depth));
+        if let Some(slot) = self.idle.1.get_mut(chain) {
+            *slot = Some(idle);
+        }
+        idle
+    }
+
+    fn does_nothing(&mut self, table: &ListedTable, rule: &ListedRule, depth: usize) -> bool {
+        let plain = |part: &RulePart| part.rule.log.is_none() && part.rule.changes.is_empty();
+        rule.parts.as_deref().is_ok_and(|parts| {
+            parts.iter().all(|part| match &part.to {
+                Some(to) => {
+                    let to = self.find(table, &to.chain);
+                    plain(part) && to.is_some_and(|to| self.is_idle(table, to, depth + 1))
+                }
+                None => plain(part) && part.rule.verdict == PacketVerdict::Return,
+            })
+        })
+    }
+
+    /// Whether rules do nothing.
+    fn are_idle(&mut self, table: &ListedTable, rules: &[ListedRule]) -> bool {
+        rules.iter().all(|rule| self.does_nothing(table, rule, 0))
     }
 
     /// Forgets what was said, but not what is shared.
@@ -90,15 +128,66 @@ pub(super) fn flatten(
     rules: &[ListedRule],
 ) -> Vec<Flat> {
     let mut out = Vec::new();
-    for rule in rules {
-        let before = out.len();
-        let one = Jump { table, state, depth: 0 }.rule(rule, &chain.name, None, &mut out);
-        if let Err(why) = one {
+    let whole = rules.len() == chain.rules.len();
+    for (at, rule) in rules.iter().enumerate() {
+        let (before, said) = (out.len(), state.said.len());
+        let rest = rules.get(at + 1..).filter(|_| whole);
+        let behind = if rest.is_some_and(|rest| state.are_idle(table, rest)) {
+            Following::Nothing
+        } else {
+            Following::Rules
+        };
+        let place = Place { chain: &chain.name, back: Following::Nothing, behind };
+        if let Err(why) = (Jump { table, state, depth: 0 }).rule(rule, place, None, &mut out) {
+            state.said.truncate(said);
             out.truncate(before);
             out.push(Flat { parts: Err(why), text: rule.text.clone(), chain: chain.name.clone() });
         }
     }
+    // What returns at the end of all has nothing to pass over.
+    let returns = |part: &RulePart| {
+        part.rule.verdict == PacketVerdict::Return && part.rule.log.is_none() && part.rule.changes.is_empty()
+    };
+    while whole
+        && out.last().is_some_and(|flat| flat.parts.as_ref().is_ok_and(|parts| parts.iter().all(returns)))
+    {
+        out.pop();
+    }
     out
+}
+
+/// What comes behind a rule, or where a chain leads back to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Following {
+    /// Nothing with an effect before the policy.
+    Nothing,
+    /// Rules that packets must not come to which are past them.
+    Rules,
+}
+
+/// Where a rule stands.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    chain: &'p str,
+    /// Behind the rule that led to the chain; of a base chain, its policy.
+    back: Following,
+    /// Behind the rule itself, in the chain.
+    behind: Following,
+}
+
+/// Who has left a chain by a rule, undecided.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leavers {
+    Nobody,
+    /// Those that it matches: the rules behind it are for the others.
+    Matching,
+}
+
+/// On whom the last rule of a chain decides.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ChainEnd {
+    Some,
+    All,
 }
 
 struct Jump<'a> {
@@ -112,20 +201,20 @@ impl Jump<'_> {
     fn rule(
         &mut self,
         rule: &ListedRule,
-        chain: &str,
+        place: Place<'_>,
         outer: Option<&Rule>,
         out: &mut Vec<Flat>,
-    ) -> Result<(), String> {
-        let flat = |parts| Flat { parts, text: rule.text.clone(), chain: chain.to_owned() };
+    ) -> Result<Leavers, String> {
+        let flat = |parts| Flat { parts, text: rule.text.clone(), chain: place.chain.to_owned() };
         let parts = match &rule.parts {
             Ok(parts) => parts,
             Err(why) => {
                 out.push(flat(Err(why.clone())));
-                return Ok(());
+                return Ok(Leavers::Nobody);
             }
         };
         let jumps = parts.iter().any(|part| part.to.is_some());
-        let mut plain = Vec::new();
+        let (mut plain, mut gone) = (Vec::new(), Leavers::Nobody);
         for part in parts {
             let mut met = part.clone();
             // Without a packet that matches both there is nothing to say.
@@ -138,15 +227,24 @@ impl Jump<'_> {
             if meet::never(&met.rule) {
                 continue;
             }
-            match &part.to {
-                None => plain.push(met),
+            let leaves = match &part.to {
+                None => outer.is_some() && part.rule.verdict == PacketVerdict::Return,
                 Some(to) => {
-                    let followed = self.follow(&to.chain, to.back, &met.rule, out);
-                    if let (Err(_), Some(at)) = (&followed, self.state.find(self.table, &to.chain)) {
-                        self.state.lost.push((self.table.title.clone(), at));
-                    }
-                    followed?;
+                    let back = if to.back { place.behind.max_of(place.back) } else { place.back };
+                    let decided = self.to(&to.chain, back, &met.rule, out)?;
+                    !to.back && decided == ChainEnd::Some
                 }
+            };
+            match (place.back, place.behind) {
+                _ if !leaves && part.to.is_none() => plain.push(met),
+                _ if !leaves => {}
+                (_, Following::Nothing) => {}
+                // For the policy to say, whatever the rules between would.
+                (Following::Nothing, _) => {
+                    (met.rule.verdict, met.to) = (PacketVerdict::Return, None);
+                    out.push(flat(Ok(vec![met])));
+                }
+                _ => gone = Leavers::Matching,
             }
         }
         if jumps {
@@ -154,26 +252,45 @@ impl Jump<'_> {
         } else if !plain.is_empty() {
             out.push(flat(Ok(plain)));
         }
-        if out.len() > RULES_MAX { Err("its chains have too many rules".into()) } else { Ok(()) }
+        if out.len() > RULES_MAX { Err("its chains have too many rules".into()) } else { Ok(gone) }
+    }
+
+    /// Adds the rules of a chain that a rule leads to, and notes it where that cannot be.
+    fn to(
+        &mut self,
+        name: &str,
+        back: Following,
+        outer: &Rule,
+        out: &mut Vec<Flat>,
+    ) -> Result<ChainEnd, String> {
+        let at = self.state.find(self.table, name).ok_or("it leads to a chain that does not exist")?;
+        if outer.log.is_none() && outer.changes.is_empty() && self.state.is_idle(self.table, at, 0) {
+            return Ok(ChainEnd::Some);
+        }
+        let followed = self.follow(at, back, outer, out);
+        if followed.is_err() {
+            self.state.lost.push((self.table.title.clone(), at));
+        }
+        followed
     }
 
     #[inline(never)]
-    fn follow(&mut self, name: &str, back: bool, outer: &Rule, out: &mut Vec<Flat>) -> Result<(), String> {
+    fn follow(
+        &mut self,
+        at: usize,
+        back: Following,
+        outer: &Rule,
+        out: &mut Vec<Flat>,
+    ) -> Result<ChainEnd, String> {
         let table = self.table;
-        let at = self.state.find(table, name).ok_or("it leads to a chain that does not exist")?;
         let chain = table.chains.get(at).ok_or("it leads to a chain that does not exist")?;
+        let name = chain.name.as_str();
         if outer.limit.is_some() || outer.log.is_some() || !outer.changes.is_empty() {
             return Err("it limits, logs or changes packets and then leads to another chain".into());
         }
         self.state.steps += 1;
         if self.depth == DEPTH_MAX || self.state.steps > STEPS_MAX {
             return Err("too many chains within chains".into());
-        }
-        let (last, others) =
-            chain.rules.split_last().map_or((None, &[][..]), |(last, rest)| (Some(last), rest));
-        let ends = |rule: &ListedRule| matches!(rule.parts.as_deref(), Ok([part]) if is_end(part));
-        if !back && !last.is_some_and(ends) {
-            return Err(["packets do not come back from the chain ", name].concat());
         }
         let bounded = super::parts(&chain.rules).iter().any(|part| part.rule.limit.is_some());
         let here = (table.title.clone(), at);
@@ -186,60 +303,71 @@ impl Jump<'_> {
         if bounded {
             self.state.bounded.push(here);
         }
-        let returns = |part: &RulePart| part.rule.verdict == PacketVerdict::Return;
-        // Behind the last rule packets return anyway.
-        let rules = match last.map(|rule| rule.parts.as_deref()) {
-            Some(Ok([part])) if returns(part) => others,
-            _ => &chain.rules,
-        };
-        if super::parts(rules).into_iter().any(returns) {
-            return Err(["some packets return from the chain ", name].concat());
-        }
         // What the rule behind one of these decides is not for all packets, and for which ones cannot be
         // said.
-        if rules.iter().any(|rule| rule.leaves && rule.parts.is_err()) {
+        if chain.rules.iter().any(|rule| rule.leaves && rule.parts.is_err()) {
             return Err(
                 ["a rule of the chain ", name, " that packets may leave it by cannot be expressed"].concat()
             );
         }
         self.depth += 1;
-        let result = self.inside(rules, name, outer, out);
+        let result = self.inside(chain, back, outer, out);
         self.depth -= 1;
         result?;
         self.state.said(table, at);
-        Ok(())
+        let ends =
+            |rule: &ListedRule| matches!(rule.parts.as_deref(), Ok([part]) if is_end(part, table.family));
+        Ok(if chain.rules.last().is_some_and(ends) { ChainEnd::All } else { ChainEnd::Some })
     }
 
     /// The rules of a chain. A jump out of it that cannot be followed comes back: it is shown in its place.
     fn inside(
         &mut self,
-        rules: &[ListedRule],
-        name: &str,
+        chain: &ListedChain,
+        back: Following,
         outer: &Rule,
         out: &mut Vec<Flat>,
     ) -> Result<(), String> {
-        for rule in rules {
-            let before = out.len();
-            if let Err(why) = self.rule(rule, name, Some(outer), out) {
-                if rule.leaves {
-                    return Err(why);
+        let (name, mut outer) = (chain.name.as_str(), outer.clone());
+        for (at, rule) in chain.rules.iter().enumerate() {
+            let (before, said) = (out.len(), self.state.said.len());
+            let idle = self.state.are_idle(self.table, chain.rules.get(at + 1..).unwrap_or_default());
+            let behind = if idle { Following::Nothing } else { Following::Rules };
+            match self.rule(rule, Place { chain: name, back, behind }, Some(&outer), out) {
+                Ok(Leavers::Nobody) => {}
+                Ok(Leavers::Matching) => {
+                    if !except::except(&mut outer, rule, self.table.family)? {
+                        return Ok(());
+                    }
                 }
-                out.truncate(before);
-                out.push(Flat { parts: Err(why), text: rule.text.clone(), chain: name.to_owned() });
+                Err(why) if rule.leaves => return Err(why),
+                Err(why) => {
+                    self.state.said.truncate(said);
+                    out.truncate(before);
+                    out.push(Flat { parts: Err(why), text: rule.text.clone(), chain: name.to_owned() });
+                }
             }
         }
         Ok(())
     }
 }
 
-/// Whether a rule decides on every packet.
-fn is_end(part: &RulePart) -> bool {
+impl Following {
+    /// What comes behind both.
+    fn max_of(self, other: Following) -> Following {
+        if self == Following::Nothing { other } else { self }
+    }
+}
+
+/// Whether a rule decides on every packet of its table.
+fn is_end(part: &RulePart, family: Option<Family>) -> bool {
     let decides = matches!(
         part.rule.verdict,
         PacketVerdict::Accept | PacketVerdict::Drop | PacketVerdict::Reject(_) | PacketVerdict::Nat(_)
     );
     let all = Rule { changes: part.rule.changes.clone(), ..Rule::new(part.rule.verdict) };
-    decides && part.rule.limit.is_none() && meet::same(&part.rule, &all)
+    let rule = Rule { family: part.rule.family.filter(|of| family != Some(*of)), ..part.rule.clone() };
+    decides && part.rule.limit.is_none() && meet::same(&rule, &all)
 }
 
 /// A rule that only logs, before one that decides on the same packets: one rule that logs and decides.

@@ -2,6 +2,7 @@
 //! Tables of the kernel to statements of mef.rules. A statement means what the rule in the kernel means, or
 //! the rule becomes a comment that shows it. Knows the kernel only through `plan`.
 
+mod except;
 mod flat;
 mod own;
 mod statement;
@@ -15,7 +16,7 @@ use super::ast::{
 use super::words::LOST;
 use crate::base::name::Name;
 use crate::base::range::Family;
-use crate::plan::listed::{ChainBase, ListedChain, ListedRule, ListedTable, RulePart, hook};
+use crate::plan::listed::{ChainBase, DROPS, ListedChain, ListedRule, ListedTable, RulePart, hook};
 use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{Direction, PacketVerdict, Policy, Reject};
 use flat::Flat;
@@ -490,11 +491,17 @@ impl<'a> Export<'a> {
     fn left_over(&mut self) {
         self.flat.sort();
         for table in self.tables {
+            let led = Led::new(table);
             for (at, chain) in table.chains.iter().enumerate() {
                 let why = match &chain.base {
                     ChainBase::Filter(..) => continue,
-                    ChainBase::Other(why) => why.as_str(),
+                    ChainBase::Other(why) if self.compares || why.ends_with(DROPS) => why.as_str(),
                     ChainBase::None if self.flat.is_said(table, at) => continue,
+                    // What does nothing needs no words.
+                    _ if !self.compares && self.flat.is_idle(table, at, 0) => continue,
+                    // Nor what no packet comes to.
+                    ChainBase::None if !self.compares && !led.to(&chain.name) => continue,
+                    ChainBase::Other(why) => why.as_str(),
                     ChainBase::None => "a rule could not be followed into this chain",
                 };
                 // One without rules is there all the same.
@@ -506,6 +513,35 @@ impl<'a> Export<'a> {
                 }
             }
         }
+    }
+}
+
+/// Where the rules of a table lead.
+struct Led<'t> {
+    /// Sorted.
+    names: Vec<&'t str>,
+    /// The texts of rules that are not understood.
+    texts: Vec<&'t str>,
+}
+
+impl<'t> Led<'t> {
+    fn new(table: &'t ListedTable) -> Led<'t> {
+        let (mut names, mut texts) = (Vec::new(), Vec::new());
+        for rule in table.chains.iter().flat_map(|chain| &chain.rules) {
+            match &rule.parts {
+                Ok(parts) => {
+                    names.extend(parts.iter().filter_map(|part| Some(part.to.as_ref()?.chain.as_str())))
+                }
+                Err(_) => texts.push(rule.text.as_str()),
+            }
+        }
+        names.sort_unstable();
+        Led { names, texts }
+    }
+
+    /// Whether a rule may lead to a chain.
+    fn to(&self, chain: &str) -> bool {
+        self.names.binary_search(&chain).is_ok() || self.texts.iter().any(|text| text.contains(chain))
     }
 }
 

@@ -141,6 +141,7 @@ fn changed(change: Change, extras: &mut Vec<Extra>) {
     let extra = match change {
         Change::Mark(value, mask) => number(extra::at::SET_MARK, value.into(), mask.into()),
         Change::Mss(size) => number(extra::at::MSS, size.into(), size.into()),
+        Change::Offload => number(extra::at::OFFLOAD, 0, 0),
         Change::Add(..) => return,
     };
     if !extras.contains(&extra) {

@@ -192,6 +192,7 @@ impl Written {
             ("log-group", is_logged && !is_icmp && rng.bool(), rng.u16(..).to_string()),
             ("set-mark", rng.bool(), pick(rng, &["1", "0x10/0xf0", "0/0xff"]).to_owned()),
             ("mss", proto == "tcp" && dir != "in" && rng.bool(), pick(rng, &["pmtu", "1400"]).to_owned()),
+            ("offload", action == "count" && dir == "fwd" && !is_grouped, "auto".to_owned()),
             ("comment", rng.bool(), comment_value),
         ];
         let is_commented = all.iter().any(|(key, is, _)| *key == "comment" && *is);
