@@ -5,8 +5,7 @@ mod status;
 
 use super::args::parse;
 use super::context::settings;
-use super::output::{Output, OutputError, failed};
-use super::required;
+use super::output::{Output, OutputError, failed, required};
 use crate::base::build_part::BuildPart;
 use crate::base::count::count;
 use crate::base::range::{Range, merge};

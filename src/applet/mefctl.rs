@@ -11,8 +11,8 @@ mod text;
 mod words;
 
 use super::context::settings;
-use super::output::{Output, OutputError};
-use super::{check, export, fmt, load, report, required, status, unban, version};
+use super::output::{Output, OutputError, required};
+use super::{check, export, fmt, load, report, status, unban, version};
 use crate::base::build_part::BuildPart;
 use crate::config::ago;
 use crate::rulefile::DEFAULT_PATH;

@@ -38,7 +38,7 @@ mod why;
 
 use crate::base::build_part::BuildPart;
 use crate::sys::stdio;
-use output::{Output, OutputError, say};
+use output::{Output, OutputError, required, say};
 use std::io;
 
 /// What a command is.
@@ -78,12 +78,6 @@ impl Applet {
 /// In the place of a command that is not in the program; nobody calls it.
 fn absent(_: &[&str], _: &mut Output<'_>) -> Result<(), OutputError> {
     Err(OutputError::Told)
-}
-
-/// Says that something was left out, if it was.
-#[inline(always)]
-fn required(part: BuildPart) -> Result<(), OutputError> {
-    if part.is_in() { Ok(()) } else { Err(OutputError::Failed(part.is_missing())) }
 }
 
 /// Every command, in the order in which help shows them.

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! Where a command writes, and how it ends.
 
+use crate::base::build_part::BuildPart;
 use crate::sys::stdio;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -69,4 +70,10 @@ impl Output<'_> {
 pub(super) fn say(text: &dyn Display) {
     let text = format!("mef: {text}\n");
     let _ = stdio::stderr().write_all(text.as_bytes());
+}
+
+/// Says that something was left out, if it was.
+#[inline(always)]
+pub(super) fn required(part: BuildPart) -> Result<(), OutputError> {
+    if part.is_in() { Ok(()) } else { Err(OutputError::Failed(part.is_missing())) }
 }

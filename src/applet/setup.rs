@@ -9,7 +9,7 @@ mod take_away;
 
 use super::args::parse;
 use super::columns::EachLine;
-use super::output::{Output, OutputError};
+use super::output::{Output, OutputError, required};
 use crate::base::build_part::BuildPart;
 use crate::config::{DEFAULT_PATH, Settings, is_ours, parse_global};
 use crate::control::client::{ControlClient, Patience};
@@ -145,7 +145,7 @@ fn choose(
     };
     writeln!(output.out, "init system: {} ({why})", init.name())?;
     if !matches!(init, Init::Procd | Init::Busybox | Init::None) {
-        super::required(BuildPart::Homes)?;
+        required(BuildPart::Homes)?;
     }
     Ok(init)
 }

@@ -10,7 +10,7 @@ use super::args::parse;
 use super::bans::about;
 use super::columns::EachLine;
 use super::context::{daemon_of, settings};
-use super::output::{Output, OutputError};
+use super::output::{Output, OutputError, required};
 use crate::ban::{Capability, Failure, GuardState};
 use crate::base::build_part::BuildPart;
 use crate::base::clock::Wall;
@@ -115,7 +115,7 @@ impl KernelStatus {
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: StatusArgs = parse("status", args)?;
     if !args.addresses.is_empty() {
-        super::required(BuildPart::Why)?;
+        required(BuildPart::Why)?;
         return super::why::answer(&args.addresses, args.json, args.config.as_deref(), output);
     }
     let settings = settings(args.config.as_deref(), output);

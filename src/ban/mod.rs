@@ -8,6 +8,7 @@ mod bogons;
 mod capabilities;
 mod failure;
 mod health;
+mod lifting;
 mod listed;
 mod options;
 mod scope;
@@ -19,6 +20,7 @@ pub use bogons::{BOGONS, is_bogon};
 pub use capabilities::{Capabilities, Capability};
 pub use failure::{Doing, Failure, Shortage};
 pub use health::{Damage, Health};
+pub use lifting::{Pardon, WhichBans};
 pub use listed::{
     BY_HAND, BanEntry, CLOUD, FLOODS, GuardState, LISTED, ListId, PORT_MEMORY, SCANS, Scanner, TOUCHED,
 };

@@ -3,12 +3,12 @@
 //! their packets come, whether somebody listens here or not.
 
 use super::judge::Judge;
+use crate::ban::Pardon;
 use crate::ban::{Alarm, FLOODS, FloodLimit, PORT_MEMORY, ReportedPacket, SCANS, Scanner};
 use crate::base::clock::{Mono, Now};
 use crate::base::count::count;
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::firewall::backend::Pardon;
 use crate::firewall::{Packets, connected};
 use crate::sys::host;
 use ipnet::IpNet;

@@ -9,10 +9,11 @@ mod settle;
 
 pub use options::{Outside, all_options, journal, options, scope};
 
+use crate::ban::WhichBans;
 use crate::ban::{Ban, BanOutcome, BanReport, Failure, Repeat, Scope};
 use crate::base::clock::{Span, Wall};
 use crate::base::range::{Range, split};
-use crate::firewall::backend::{Backend, WhichBans};
+use crate::firewall::backend::Backend;
 use crate::firewall::end_connections;
 use crate::state::StateError;
 use crate::state::journal::{BanJournal, Compaction, Keep, PastEvents};

@@ -7,7 +7,7 @@
 
 use crate::ban::{
     AllowEntry, Allowed, Ban, BanEntry, BanReport, Damage, Failure, GuardState, Health, ListId, Options,
-    Repeat, Scanner, Scope, Shortage, Standing,
+    Pardon, Repeat, Scanner, Scope, Shortage, Standing, WhichBans,
 };
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Range};
@@ -15,24 +15,6 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 pub use super::guard::{DenySet, Filling};
-
-/// Why a ban that packets have led to is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pardon {
-    /// Its source has a connection: it is left alone for a while.
-    Connected,
-    /// It was none: the ports are not closed.
-    Mistake,
-}
-
-/// Which bans end when all do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhichBans {
-    /// Those without an end, too.
-    All,
-    /// Those that have an end.
-    Timed,
-}
 
 /// Asks what is in force. Makes nothing.
 pub trait View {

@@ -3,7 +3,8 @@
 //! hand. The rehearsal of `mef test` bans in it, and the daemon's tests, which also have it refuse, lose its
 //! table and be changed by others.
 
-use super::backend::{Bans, DenySet, Filling, Guards, Keeper, Lists, View, WhichBans};
+use super::backend::{Bans, DenySet, Filling, Guards, Keeper, Lists, View};
+use crate::ban::WhichBans;
 use crate::ban::{
     AllowEntry, AllowSource, Allowed, Ban, BanEntry, BanOutcome, BanReport, Damage, Doing, Failure,
     GuardState, Health, ListId, Options, Repeat, Scope, Shortage, Standing, meet,

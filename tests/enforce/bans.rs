@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use ipnet::IpNet;
+use mef::ban::WhichBans;
 use mef::ban::{Ban, BanOutcome, Options, Repeat, Scope, Transports};
 use mef::base::clock::{Span, Wall};
 use mef::base::range::Range;
 use mef::enforce::Enforcer;
-use mef::firewall::backend::WhichBans;
 use mef::firewall::guard::Guard;
 use mef::state::journal::BanJournal;
 use std::collections::BTreeMap;

@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use crate::common::bans::{a_ban, range};
+use mef::ban::WhichBans;
 use mef::ban::{Allowed, Ban, BanEntry, BanOutcome, Damage, ListId, Options, Repeat, Scope, Transports};
 use mef::base::clock::{Span, Wall};
 use mef::base::range::{Family, Range};
-use mef::firewall::backend::{Backend, WhichBans};
+use mef::firewall::backend::Backend;
 use mef::firewall::guard::Guard;
 use mef::firewall::iptables::Fallback;
 use std::process::Command;

@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use crate::common::bans::{a_ban, range};
+use mef::ban::WhichBans;
 use mef::ban::{Ban, BanOutcome, Options, Repeat, Scope, Transports};
 use mef::base::clock::Span;
 use mef::base::range::Range;
-use mef::firewall::backend::WhichBans;
 use mef::firewall::guard::Guard;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use crate::common;
-use mef::firewall::backend::Pardon;
+use mef::ban::Pardon;
 
 use common::backend::is_fallback;
 use common::bans::{number, rows, text};

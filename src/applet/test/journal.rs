@@ -2,8 +2,7 @@
 //! `mef test` on the journal: its files, or what `journalctl` has printed of it.
 
 use super::{DetectorGroup, TestRun, bits};
-use crate::applet::output::{Output, OutputError};
-use crate::applet::required;
+use crate::applet::output::{Output, OutputError, required};
 use crate::base::build_part::BuildPart;
 use crate::base::bytes::find;
 use crate::base::program::Program;

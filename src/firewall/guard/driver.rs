@@ -6,9 +6,10 @@ use crate::ban::{
     AllowEntry, Allowed, Ban, BanEntry, BanReport, Capabilities, Capability, Damage, Failure, GuardState,
     Health, ListId, Options, Repeat, Scanner, Scope, Shortage, Standing,
 };
+use crate::ban::{Pardon, WhichBans};
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Range};
-use crate::firewall::backend::{Bans, Guards, Keeper, Lists, Pardon, View, WhichBans};
+use crate::firewall::backend::{Bans, Guards, Keeper, Lists, View};
 use crate::firewall::tables;
 use std::os::fd::BorrowedFd;
 use std::path::Path;

@@ -8,10 +8,10 @@ use super::list::host;
 use super::networks;
 use super::scope::SetKind;
 use super::{Guard, TABLE, TableState};
+use crate::ban::WhichBans;
 use crate::ban::{Failure, Repeat, Scope, Standing};
 use crate::base::name::Name;
 use crate::base::range::{AddrKey, Family, Range};
-use crate::firewall::backend::WhichBans;
 use crate::firewall::nft::{TxnError, query};
 use nix::errno::Errno;
 

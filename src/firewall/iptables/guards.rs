@@ -4,11 +4,11 @@
 use super::elems::{Held, host_key, plain};
 use super::packets::{self, Class, FLOOD, NEW, Parts, SCAN};
 use super::{Fallback, Mark, OURS, OURS_LIST, elems, rules, spec};
+use crate::ban::Pardon;
 use crate::ban::{BOGONS, Ban, Capabilities, Capability, Failure, PORT_MEMORY, Scanner, Standing};
 use crate::base::clock::Span;
 use crate::base::net::{SINGLE, prefix};
 use crate::base::range::{Family, Range, merge};
-use crate::firewall::backend::Pardon;
 use crate::firewall::guard::{BANS, CONNECTED, COUNTED, NOTED, PORTS_TOLD, PORTS_TOLD_MAX, SetKind};
 use crate::firewall::ipset::message::{Command, Elem, Found, Key, SetSpec, Type};
 use crate::sys::clock;
