@@ -81,11 +81,12 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
     if args.check {
         rulefile::batch(&mut set, Goal::Replace).map_err(|text| failed(&text, output))?;
         let (rules, sets) = (set.rules(), set.sets.len());
-        return Ok(if args.json {
+        if args.json {
             writeln!(output.out, "{}", object("checked", name, rules, sets).finish())?;
         } else {
             writeln!(output.out, "{name}: {}, {}, no errors", count(rules, "rule"), count(sets, "set"))?;
-        });
+        }
+        return Ok(());
     }
     if let Some(why) = set.locks_out.take().filter(|_| !args.force && !args.boot && seconds.is_none()) {
         let how = "; `mef load --confirm 30s` tries them for a time, --force loads them anyway";
