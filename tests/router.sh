@@ -20,10 +20,13 @@ ok() {
 }
 # says STATUS TEXT COMMAND...: whether a command ends with a status, and its output has the text.
 says() {
-    local status=0 text=$2 wanted=$1 said
+    local status=0 expected=$1 words=$2 answer
     shift 2
-    said=$("$@" 2>&1) || status=$?
-    [ "$status" = "$wanted" ] && [[ "$said" == *"$text"* ]] || { echo "status $status: $said"; return 1; }
+    answer=$("$@" 2>&1) || status=$?
+    if [ "$status" != "$expected" ] || [[ "$answer" != *"$words"* ]]; then
+        echo "status $status: $answer"
+        return 1
+    fi
 }
 silent_about() { ! "$mef" help | grep -qE "^  $1 "; }
 
@@ -53,6 +56,7 @@ ok "version names what is missing" says 0 'built without cloud, operator' "$mef"
 
 # A host of its own.
 mkdir -p "$work"/{etc,rules.d,allow,deny,state,run,tree/etc/rc.d,tree/usr/sbin}
+for dir in /var/lib /run; do mount -t tmpfs none "$dir"; done
 ip link set lo up
 ip addr add 192.0.2.1/24 dev lo
 log=$work/log
@@ -86,7 +90,8 @@ for port in 1001 1002 1003 1004; do
 done
 until "$mef" bans --config "$conf" | grep -q 198.51.100.7 || ! kill -0 $! 2>/dev/null; do sleep 0.1; done
 ok "the daemon bans from a log" says 0 198.51.100.7 "$mef" bans --config "$conf"
-kill $! && wait $! || true
+kill $!
+wait $! || true
 [ "$failed" = 0 ] || cat "$work/said"
 
 cp "$mef" "$work/tree/usr/sbin/mef"

@@ -324,7 +324,10 @@ fn targets_exist(line: &str, place: &str) {
 
 /// A command of mef, and the long options that stand behind it.
 fn command_exists(commands: &[String], name: &str, rest: &str, place: &str) {
-    assert!(commands.iter().any(|command| command == name), "{place}: there is no such command");
+    assert!(
+        name == "help" || commands.iter().any(|command| command == name),
+        "{place}: there is no such command"
+    );
     let mut help = None;
     for option in rest.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2) {
         let option = option.trim_end_matches([',', '.']);
