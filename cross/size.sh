@@ -82,7 +82,7 @@ case $do in
             sed '/^## What each feature costs/,$d' "$page" | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}'
             printf '%s\n' '' '## What each feature costs' '' \
                 'Bytes of the program for x86_64 without each feature of cargo, fewer than with all. What two' \
-                'share counts for neither; `make size FEATURES=1` writes this.' '' \
+                "share counts for neither; \`make size FEATURES=1\` writes this." '' \
                 '| feature | bytes |' '| --- | --- |' "$rows"
         } >"$page.new"
         mv "$page.new" "$page" ;;
