@@ -143,6 +143,9 @@ fn bans_at_boot(output: &mut Output<'_>) {
     }
 }
 
+/// Why a boot cannot load any rules.
+pub(super) const UNCONFIRMED: &str = "the last rules were never confirmed, nor any before";
+
 /// Why there is nothing to load at boot, if there is not.
 pub(super) fn none_at_boot(saved: &Saved) -> Option<&'static str> {
     if saved.is_fresh() && crate::setup::is_untouched(DEFAULT_PATH) {
@@ -159,9 +162,7 @@ fn at_boot(saved: &Saved, output: &mut Output<'_>) -> Result<Option<String>, Out
         return Ok(None);
     }
     let Some(path) = saved.confirmed() else {
-        return Err(OutputError::Failed(
-            "the last rules were never confirmed, nor any before: none are loaded".into(),
-        ));
+        return Err(OutputError::Failed([UNCONFIRMED, ": none are loaded"].concat()));
     };
     output.note(
         &"nobody has confirmed the rules of the last trial: the ones before are loaded (`mef load` \

@@ -36,21 +36,18 @@ const WORDS: [&str; 15] = [
     "enable", "disable", "version", "update",
 ];
 
-/// A command of ours.
-pub(super) type MefctlCommand = fn(&[&str], &mut Output<'_>) -> Result<(), OutputError>;
+/// Runs a command of ours by its name; `None`: there is no such command.
+pub(super) type MefctlCall<'a> =
+    dyn Fn(&str, &[&str], &mut Output<'_>) -> Option<Result<(), OutputError>> + 'a;
 
-/// Does what the words say; `find` knows our commands by their names.
-pub(super) fn run(
-    args: &[&str],
-    find: &dyn Fn(&str) -> Option<MefctlCommand>,
-    output: &mut Output<'_>,
-) -> Result<(), OutputError> {
+/// Does what the words say.
+pub(super) fn run(args: &[&str], call: &MefctlCall<'_>, output: &mut Output<'_>) -> Result<(), OutputError> {
     let Some((word, rest)) = args.split_first() else { return Err(OutputError::Usage(HELP.to_owned())) };
     // Hints name commands of ours, and this may be the only name that the program has here.
     if !WORDS.contains(word)
-        && let Some(command) = find(word)
+        && let Some(result) = call(word, rest, output)
     {
-        return command(rest, output);
+        return result;
     }
     // Every word explains itself by the one page there is.
     if ["help", "--help", "-h"].iter().any(|help| args.contains(help)) {
@@ -63,7 +60,7 @@ pub(super) fn run(
         "config" => config::run(rest, output),
         "status" => state(rest, output),
         "stats" => stats(rest, output),
-        "fix" => fix(rest, find("setup"), output),
+        "fix" => fix(rest, call, output),
         "update" => update(rest, output),
         "version" | "--version" | "-version" | "-v" => {
             GivenWords::read(rest, &[], &[])?.none()?;
@@ -197,12 +194,13 @@ fn is_set_up() -> bool {
 }
 
 /// `fix check` says what is wrong, `fix all` brings what was installed up to date.
-fn fix(args: &[&str], setup: Option<MefctlCommand>, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn fix(args: &[&str], call: &MefctlCall<'_>, output: &mut Output<'_>) -> Result<(), OutputError> {
     let (action, rest) = words::action("fix", args, &["check", "all"])?;
     GivenWords::read(rest, &[], &[])?.none()?;
     if action == "all" {
-        let done = match setup.filter(|_| is_set_up()) {
-            Some(setup) => setup(&["--upgrade"], output),
+        let upgraded = if is_set_up() { call("setup", &["--upgrade"], output) } else { None };
+        let done = match upgraded {
+            Some(result) => result,
             None => {
                 output.note(&"the services here are not those of `mef setup`: they stay as they are");
                 output.end()

@@ -75,7 +75,7 @@ impl Applet {
     }
 }
 
-/// In the place of a command that is not in the program; nobody calls it.
+/// In the place of a command that is not in the program; `Applet::run` says so instead.
 fn absent(_: &[&str], _: &mut Output<'_>) -> Result<(), OutputError> {
     Err(OutputError::Told)
 }
@@ -159,7 +159,8 @@ fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     match called {
         "mefctl" => {
             required(BuildPart::Mefctl)?;
-            return mefctl::run(rest, &|name| find(name).map(|applet| applet.run), output);
+            let call: &mefctl::MefctlCall<'_> = &|name, args, output| Some(find(name)?.run(args, output));
+            return mefctl::run(rest, call, output);
         }
         "mefdaemon" => return daemon::called(rest, output),
         _ => {}

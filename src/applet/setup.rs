@@ -198,7 +198,7 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
     make_user(&mut job, &users, output)?;
     switch.finish(&job, &steps, now.is_some())?;
     finish(&job, args, &program, output)?;
-    run_all(&commands, output)?;
+    run_all(&commands, output);
     if let Some(pid) = &old {
         renew(&job, pid, output)?;
     }
@@ -218,7 +218,7 @@ fn make_user(
     commands: &[Vec<String>],
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
-    run_all(commands, output)?;
+    run_all(commands, output);
     if !commands.is_empty() {
         let steps = setup::account::by_hand(&job.root).map_err(|trouble| cannot(&trouble))?;
         if !steps.is_empty() {

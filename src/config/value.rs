@@ -122,6 +122,9 @@ fn shortened(mut words: &str) -> Option<String> {
             return Some(short).filter(|short| !short.is_empty());
         }
         let (number, rest) = cut_behind(words, |b| b.is_ascii_digit() || b == b'.');
+        if number.is_empty() {
+            return None;
+        }
         let (unit, rest) = cut_behind(rest.trim_ascii_start(), |b| b.is_ascii_alphabetic());
         short.push_str(number);
         let one = unit.strip_suffix('s').filter(|one| !matches!(*one, "" | "m")).unwrap_or(unit);

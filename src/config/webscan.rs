@@ -121,9 +121,11 @@ impl WebscanReader {
         let key = keys::find(KEYS, field);
         if key.is_none() && !OWN.contains(&field) {
             let mut problem = keys::unknown(e, known.clone());
-            if numbered.is_none() {
+            if numbered.is_none() && e.key.starts_with("rule_") {
                 problem.hint = "expected rule_N_… with a number N".to_owned();
-            } else if let Some(near) = crate::base::diag::suggest(field, known) {
+            } else if numbered.is_some()
+                && let Some(near) = crate::base::diag::suggest(field, known)
+            {
                 problem.hint = ["it has no effect; did you mean 'rule_N_", near, "'?"].concat();
             }
             return problems.push(problem);

@@ -10,7 +10,7 @@ use crate::config::{ListCounts, ListEntry, ListKind, ListLine, list_lines, read_
 use crate::input::lines::Splitter;
 use crate::sys::fs::{FileFacts, Links, facts_of, invalid, is_full, open_regular};
 use ipnet::IpNet;
-use memchr::{memchr_iter, memchr3};
+use memchr::{memchr, memchr_iter, memchr3};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -138,6 +138,8 @@ fn about(
         // Nothing but an address by itself can do without all of these, and the first line is like no other.
         let mut may_be = before == 0 || memchr3(b'/', b'-', b' ', block_text).is_some();
         may_be = may_be || memchr3(b'\t', b',', b'"', block_text).is_some();
+        // Mapped addresses, and `ALL:` in front of one.
+        may_be = may_be || memchr(b':', block_text).is_some();
         let (mut number, mut begin) = (0, 0);
         for end in memchr_iter(b'\n', block_text) {
             let line = block_text.get(begin..end).unwrap_or_default();
@@ -349,6 +351,8 @@ mod tests {
                     4999 if mixed => text.push_str(&format!("{addr}/20 # a network\n")),
                     2499 if mixed => text.push_str(&format!("add set {addr}\n10.0.0.1\t10.0.0.9\t24\n")),
                     1777 if mixed => text.push_str(&format!("{addr}-{addr}\r\n")),
+                    2777 if mixed => text.push_str(&format!("::ffff:{addr}\n")),
+                    3777 if mixed => text.push_str(&format!("ALL:{addr}\n")),
                     _ => text.push_str(&format!("{addr}\n")),
                 }
             }

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! The init systems: which one there is, what starts mef at boot, and how it is started now.
 
+use super::manifest::Manifest;
 use super::root::{Found, Root};
 
 /// An init system.
@@ -174,7 +175,12 @@ pub fn links(init: Init, root: &Root, live: bool) -> Vec<(String, String)> {
 #[must_use]
 pub fn starts_at_boot(root: &Root) -> Option<bool> {
     let (init, _) = Init::find(root, true)?;
-    Some(match links(init, root, true).first() {
+    // What is not ours starts it: nobody knows.
+    if Manifest::read(root) == Manifest::default() {
+        return None;
+    }
+    // What lies in /run is of this boot.
+    Some(match links(init, root, true).iter().find(|(path, _)| !path.starts_with("/run/")) {
         Some((path, _)) => root.look(path).is_ok_and(|found| found != Found::Nothing),
         None => root.text(super::INITTAB).contains(BEGIN),
     })

@@ -225,8 +225,8 @@ fn no_table_is_wider_than_its_terminal() {
 fn timeless(screen: &str) -> String {
     let replaced = [
         ("[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "YYYY-MM-DD hh:mm:ss"),
-        ("[0-9]+s ago", "T ago"),
-        ("(-|[0-9]+s) +permanent  ", "T  permanent  "),
+        ("[0-9]+[smh] ago", "T ago"),
+        ("(-|[0-9]+[smh]) +permanent  ", "T  permanent  "),
     ];
     let mut text = screen.to_owned();
     for (from, to) in replaced {

@@ -57,11 +57,11 @@ pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Resu
     // Without anything that starts it, nothing of the init system is ours.
     let started = job.live && !starts.is_empty();
     if started {
-        run_all(&commands, output)?;
+        run_all(&commands, output);
     }
     run_steps(&mut job, &starts, &files, output)?;
     if started {
-        run_all(&setup::commands(job.init, &job.root, DaemonChange::Gone), output)?;
+        run_all(&setup::commands(job.init, &job.root, DaemonChange::Gone), output);
     }
     if job.live {
         end(&settings)?;

@@ -2,11 +2,13 @@
 //! What `mef status` says of the rule set: whether the kernel has it, whether that is what the file says, and
 //! whether the next boot loads it.
 
-use crate::applet::load::none_at_boot;
+use crate::applet::load::{UNCONFIRMED, none_at_boot};
+use crate::base::build_part::BuildPart;
 use crate::base::json::Object;
 use crate::config::Settings;
 use crate::firewall::loader;
 use crate::rulefile::{self, CheckDepth, DEFAULT_PATH};
+use crate::ruleset::RuleSet;
 use crate::setup::{Root, starts_at_boot};
 use crate::trial::Saved;
 use std::fmt;
@@ -21,19 +23,22 @@ pub(super) enum RuleSetState {
     Pending,
     BadFile,
     NoFile,
-    /// This backend does not read rules back.
+    /// Rules are not read back here.
     Unread,
+    /// The kernel did not say.
+    Unknown,
 }
 
 /// Each state with its word for programs, and the words for people.
-const STATES: [(RuleSetState, &str, &str); 7] = [
+const STATES: [(RuleSetState, &str, &str); 8] = [
     (RuleSetState::NotLoaded, "not loaded", "not loaded"),
     (RuleSetState::Same, "loaded", "loaded, as /etc/mef/mef.rules says"),
     (RuleSetState::Differs, "differs", "loaded, but /etc/mef/mef.rules differs (see mef diff)"),
     (RuleSetState::Pending, "pending confirmation", "loaded for a time: `mef confirm` keeps it"),
     (RuleSetState::BadFile, "file has errors", "loaded, but /etc/mef/mef.rules has errors (see mef check)"),
     (RuleSetState::NoFile, "no file", "loaded, but there is no /etc/mef/mef.rules"),
-    (RuleSetState::Unread, "not compared", "loaded, from a file that is not kept: not compared"),
+    (RuleSetState::Unread, "not compared", "loaded; not compared with /etc/mef/mef.rules"),
+    (RuleSetState::Unknown, "unknown", "the kernel does not say"),
 ];
 
 /// The state, and what the next boot does.
@@ -48,12 +53,17 @@ pub(super) struct RuleSetStatus {
 impl RuleSetStatus {
     pub(super) fn look(settings: &Settings) -> RuleSetStatus {
         let saved = Saved::new(Path::new(&settings.state_dir), Path::new(&settings.run_dir));
+        let set = Path::new(DEFAULT_PATH).exists().then(|| rulefile::read(DEFAULT_PATH, CheckDepth::Quick));
+        let is_bad = set.as_ref().is_some_and(RuleSet::failed);
+        let is_tried = saved.pending().is_some();
         let (at_boot, why_not) = match (none_at_boot(&saved), starts_at_boot(&Root::new(Path::new("/")))) {
             (Some(why), _) => (Some(false), why),
+            (None, _) if is_tried && saved.confirmed().is_none() => (Some(false), UNCONFIRMED),
+            (None, _) if is_bad && !is_tried => (Some(false), "mef.rules has errors (see mef check)"),
             (None, Some(false)) => (Some(false), "nothing starts mef at boot (see mef setup)"),
             (None, at_boot) => (at_boot, "it is not known what starts this host"),
         };
-        RuleSetStatus { state: state(&saved), at_boot, why_not }
+        RuleSetStatus { state: state(&saved, set), at_boot, why_not }
     }
 
     fn words(&self) -> (&'static str, &'static str) {
@@ -79,17 +89,19 @@ impl fmt::Display for RuleSetStatus {
     }
 }
 
-fn state(saved: &Saved) -> RuleSetState {
-    if !loader::is_loaded().unwrap_or(false) {
-        return RuleSetState::NotLoaded;
+fn state(saved: &Saved, set: Option<RuleSet>) -> RuleSetState {
+    match loader::is_loaded() {
+        Ok(true) => {}
+        Ok(false) => return RuleSetState::NotLoaded,
+        Err(_) => return RuleSetState::Unknown,
     }
     if loader::pending().is_ok_and(|found| found.is_some_and(|trial| trial.left_ms > 0)) {
         return RuleSetState::Pending;
     }
-    if !Path::new(DEFAULT_PATH).exists() {
-        return RuleSetState::NoFile;
+    let Some(set) = set else { return RuleSetState::NoFile };
+    if !BuildPart::Export.is_in() && !set.failed() {
+        return RuleSetState::Unread;
     }
-    let set = rulefile::read(DEFAULT_PATH, CheckDepth::Quick);
     let Some(new) = rulefile::statements(&set).ok().filter(|_| !set.failed()) else {
         return RuleSetState::BadFile;
     };

@@ -200,17 +200,15 @@ fn what_rotates_the_ban_log_is_told_and_mended() {
     net.write("etc/logrotate.d/rsyslog", "/var/log/syslog\n{\n weekly\n}\n");
     net.write("etc/logrotate.d/mef", "/var/log/mef.log {\n missingok\n}\n");
     assert_eq!(said("status"), missing);
-    assert_eq!(mefctl(&net, "fix all").ok(), "/etc/logrotate.d/mef rotates /var/log/bans.log\n");
-    let text = net.read("etc/logrotate.d/mef");
-    assert!(
-        text.starts_with("/var/log/mef.log {\n missingok\n}\n") && text.contains("\n/var/log/bans.log {"),
-        "{text}"
-    );
+    assert_eq!(mefctl(&net, "fix all").ok(), "/etc/logrotate.d/mef-bans rotates /var/log/bans.log\n");
+    let text = net.read("etc/logrotate.d/mef-bans");
+    assert!(text.contains("\n\"/var/log/bans.log\" {"), "{text}");
+    assert_eq!(net.read("etc/logrotate.d/mef"), "/var/log/mef.log {\n missingok\n}\n");
     assert_eq!(mefctl(&net, "fix all").ok(), "", "once is enough");
-    assert_eq!(said("fix check"), "log rotation  ok: /var/log/bans.log by /etc/logrotate.d/mef");
+    assert_eq!(said("fix check"), "log rotation  ok: /var/log/bans.log by /etc/logrotate.d/mef-bans");
     // logrotate takes the file as it is; nothing of a set-up came with it.
     net.write("log/bans.log", "x\n");
-    let mut logrotate = net.command("logrotate", &["-f", "-s", "/run/state", "/etc/logrotate.d/mef"]);
+    let mut logrotate = net.command("logrotate", &["-f", "-s", "/run/state", "/etc/logrotate.d/mef-bans"]);
     net.own(&mut logrotate);
     net.run(logrotate).ok();
     assert_eq!((net.read("log/bans.log.1").as_str(), net.path("etc/systemd").exists()), ("x\n", false));
