@@ -152,8 +152,9 @@ impl Sources {
         let journal = programs
             .zip(JournalSource::dirs())
             .map(|(programs, dirs)| JournalSource::open(dirs, programs, saved, settings.journal_since, now));
+        let patterns = wants.globs.iter().filter(|(glob, _)| glob.literal().is_none()).count();
         let mut sources = Sources {
-            tail: Tail::open(wants.globs, recent(settings), saved, now),
+            tail: Tail::open(wants.globs, recent(settings, patterns), saved, now),
             kmsg: open_kmsg(wants.kmsg, kept.kmsg, saved),
             sockets: kept.sockets,
             journal,
@@ -405,10 +406,13 @@ fn open_socket(tags: Tags, place: Option<SocketPlace>, previous: Option<Syslog>)
     }
 }
 
-fn recent(settings: &Settings) -> Recent {
+/// What is kept open of each of so many `patterns` of names.
+fn recent(settings: &Settings, patterns: usize) -> Recent {
+    const LEAST: usize = 16;
     let limit = usize::try_from(settings.file_recent_limit).unwrap_or(usize::MAX);
     // 0 says: no limit but that of the system. A file that rests may be kept beside as many that do not.
-    let room = (process::files_max() / 2).saturating_sub(OTHER_FILES);
+    let room = (process::files_max() / 2).saturating_sub(OTHER_FILES) / patterns.max(1);
+    let room = room.max(LEAST);
     let limit = if limit == 0 { usize::MAX } else { limit }.min(room);
     let window =
         if settings.file_recent_window == 0 { u64::MAX } else { u64::from(settings.file_recent_window) };
