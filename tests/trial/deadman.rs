@@ -245,7 +245,7 @@ pub fn what_is_shown_and_kept() {
     assert_eq!(
         world.net.read("lib/mef/confirmed.rules"),
         "policy dir=in action=drop\nrule dir=in action=accept proto=tcp dport=2 # two\n# nothing\n\
-         set name=some family=ip type=addr elements=192.0.2.9,198.51.100.0/24,192.0.2.10\n\
+         set name=some family=ip type=addr elements=192.0.2.9-192.0.2.10,198.51.100.0/24\n\
          rule dir=in action=accept proto=tcp dport=3 src=@some\n"
     );
     assert_ne!(listed(&world.net), before);

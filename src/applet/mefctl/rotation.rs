@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 const CONF: &str = "/etc/logrotate.conf";
 const DIR: &str = "/etc/logrotate.d";
-/// The file of ours, as it ships; what in it is different elsewhere; and where that stands then: what a set-up
+/// The file of ours, as it ships; what in it is different elsewhere; and where it stands then: what a set-up
 /// has written stays as it is.
 const OURS: &str = "/etc/logrotate.d/mef";
 const OWN: &str = "/etc/logrotate.d/mef-bans";
