@@ -342,8 +342,12 @@ impl<'a> ExprWalk<'a, '_> {
         let name = e.bytes(1).map(until_nul).unwrap_or_default();
         let not = e.or_0(5) & 1 != 0;
         let sign = if not { " != " } else { " " };
+        let verdicts = e.number(3) == Some(0);
+        let at = if verdicts { "vmap @" } else { "@" };
         let Some(value) = self.r.value(e.or_0(2)) else {
-            self.r.say(&["lookup @", &shown(name)]);
+            // Of a map whose elements are not known, one may lead out of the chain.
+            self.leaves |= verdicts;
+            self.r.say(&["lookup ", at, &shown(name)]);
             return self.r.fail("it matches several things together");
         };
         let map = e.bytes(3).is_some();
@@ -384,11 +388,13 @@ impl<'a> ExprWalk<'a, '_> {
                 result.unwrap_or_else(|why| self.r.fail(&why));
             }
             Some(SetContent::Odd(why)) => {
-                self.r.say(&[&value.text, sign, "@", &shown(name)]);
+                self.leaves |= verdicts;
+                self.r.say(&[&value.text, sign, at, &shown(name)]);
                 self.r.fail(&["of the set ", &shown(name), ": ", why].concat());
             }
             _ => {
-                self.r.say(&[&value.text, sign, "@", &shown(name)]);
+                self.leaves |= verdicts;
+                self.r.say(&[&value.text, sign, at, &shown(name)]);
                 self.r.fail("it uses a set in a way that the language does not have");
             }
         }

@@ -92,9 +92,9 @@ impl FlatState {
         })
     }
 
-    /// Whether rules do nothing.
-    fn are_idle(&mut self, table: &ListedTable, rules: &[ListedRule]) -> bool {
-        rules.iter().all(|rule| self.does_nothing(table, rule, 0))
+    /// The last of these rules that does something.
+    fn last_busy(&mut self, table: &ListedTable, rules: &[ListedRule]) -> Option<usize> {
+        rules.iter().rposition(|rule| !self.does_nothing(table, rule, 0))
     }
 
     /// Forgets what was said, but not what is shared.
@@ -129,14 +129,10 @@ pub(super) fn flatten(
 ) -> Vec<Flat> {
     let mut out = Vec::new();
     let whole = rules.len() == chain.rules.len();
+    let busy = if whole { state.last_busy(table, rules) } else { Some(rules.len()) };
     for (at, rule) in rules.iter().enumerate() {
         let (before, said) = (out.len(), state.said.len());
-        let rest = rules.get(at + 1..).filter(|_| whole);
-        let behind = if rest.is_some_and(|rest| state.are_idle(table, rest)) {
-            Following::Nothing
-        } else {
-            Following::Rules
-        };
+        let behind = Following::behind(at, busy);
         let place = Place { chain: &chain.name, back: Following::Nothing, behind };
         if let Err(why) = (Jump { table, state, depth: 0 }).rule(rule, place, None, &mut out) {
             state.said.truncate(said);
@@ -183,7 +179,7 @@ enum Leavers {
     Matching,
 }
 
-/// On whom the last rule of a chain decides.
+/// On whom the rules of a chain decide.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ChainEnd {
     Some,
@@ -238,12 +234,16 @@ impl Jump<'_> {
             match (place.back, place.behind) {
                 _ if !leaves && part.to.is_none() => plain.push(met),
                 _ if !leaves => {}
-                (_, Following::Nothing) => {}
                 // For the policy to say, whatever the rules between would.
-                (Following::Nothing, _) => {
+                (Following::Nothing, Following::Rules) => {
                     (met.rule.verdict, met.to) = (PacketVerdict::Return, None);
                     out.push(flat(Ok(vec![met])));
                 }
+                // There would be no rule that does it.
+                _ if part.rule.log.is_some() || !part.rule.changes.is_empty() => {
+                    return Err("it logs or changes packets and returns".into());
+                }
+                (_, Following::Nothing) => {}
                 _ => gone = Leavers::Matching,
             }
         }
@@ -313,31 +313,36 @@ impl Jump<'_> {
         self.depth += 1;
         let result = self.inside(chain, back, outer, out);
         self.depth -= 1;
-        result?;
+        let gone = result?;
         self.state.said(table, at);
         let ends =
             |rule: &ListedRule| matches!(rule.parts.as_deref(), Ok([part]) if is_end(part, table.family));
-        Ok(if chain.rules.last().is_some_and(ends) { ChainEnd::All } else { ChainEnd::Some })
+        // What the last rule decides on is not what an earlier one let out.
+        let all = gone == Leavers::Nobody && chain.rules.last().is_some_and(ends);
+        Ok(if all { ChainEnd::All } else { ChainEnd::Some })
     }
 
-    /// The rules of a chain. A jump out of it that cannot be followed comes back: it is shown in its place.
+    /// The rules of a chain; whether some packets leave it undecided by one of them. A jump out of it that
+    /// cannot be followed comes back: it is shown in its place.
     fn inside(
         &mut self,
         chain: &ListedChain,
         back: Following,
         outer: &Rule,
         out: &mut Vec<Flat>,
-    ) -> Result<(), String> {
+    ) -> Result<Leavers, String> {
         let (name, mut outer) = (chain.name.as_str(), outer.clone());
+        let busy = self.state.last_busy(self.table, &chain.rules);
+        let mut gone = Leavers::Nobody;
         for (at, rule) in chain.rules.iter().enumerate() {
             let (before, said) = (out.len(), self.state.said.len());
-            let idle = self.state.are_idle(self.table, chain.rules.get(at + 1..).unwrap_or_default());
-            let behind = if idle { Following::Nothing } else { Following::Rules };
+            let behind = Following::behind(at, busy);
             match self.rule(rule, Place { chain: name, back, behind }, Some(&outer), out) {
                 Ok(Leavers::Nobody) => {}
                 Ok(Leavers::Matching) => {
+                    gone = Leavers::Matching;
                     if !except::except(&mut outer, rule, self.table.family)? {
-                        return Ok(());
+                        break;
                     }
                 }
                 Err(why) if rule.leaves => return Err(why),
@@ -348,11 +353,16 @@ impl Jump<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(gone)
     }
 }
 
 impl Following {
+    /// What comes behind a rule, if this one is the last that does something.
+    fn behind(at: usize, busy: Option<usize>) -> Following {
+        if busy.is_some_and(|last| last > at) { Following::Rules } else { Following::Nothing }
+    }
+
     /// What comes behind both.
     fn max_of(self, other: Following) -> Following {
         if self == Following::Nothing { other } else { self }

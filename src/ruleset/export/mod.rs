@@ -522,6 +522,8 @@ struct Led<'t> {
     names: Vec<&'t str>,
     /// The texts of rules that are not understood.
     texts: Vec<&'t str>,
+    /// Whether one of them asks a map of verdicts, which may lead to any chain.
+    maps: bool,
 }
 
 impl<'t> Led<'t> {
@@ -536,12 +538,15 @@ impl<'t> Led<'t> {
             }
         }
         names.sort_unstable();
-        Led { names, texts }
+        let maps = texts.iter().any(|text| text.contains("vmap "));
+        Led { names, texts, maps }
     }
 
     /// Whether a rule may lead to a chain.
     fn to(&self, chain: &str) -> bool {
-        self.names.binary_search(&chain).is_ok() || self.texts.iter().any(|text| text.contains(chain))
+        self.maps
+            || self.names.binary_search(&chain).is_ok()
+            || self.texts.iter().any(|text| text.contains(chain))
     }
 }
 
