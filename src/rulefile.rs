@@ -251,6 +251,20 @@ pub fn shown(set: &RuleSet) -> Vec<String> {
     set.problems.iter().map(show).collect()
 }
 
+/// Whether the text of a rule set, with the elements of its sets, can be read again when it is kept.
+///
+/// # Errors
+/// Why not, for people.
+pub fn keepable(len: usize) -> Result<(), String> {
+    if len as u64 <= SIZE_MAX {
+        return Ok(());
+    }
+    let megabytes = |bytes: u64| (bytes >> 20).to_string();
+    let (is, max) = (megabytes(len as u64), megabytes(SIZE_MAX));
+    Err(["with the elements of the sets the rules are ", &is, " MB of text; ", &max, " MB can be kept"]
+        .concat())
+}
+
 /// The text of a rule set is given as it is.
 struct RuleSetText<'a>(&'a str);
 
@@ -405,4 +419,18 @@ fn refused(set: &RuleSet, error: &LoadError) -> String {
     let text = error.to_string();
     let place = error.statement.and_then(|number| set.rule_place(number));
     place.map_or(text.clone(), |place| [set.place(place).as_str(), ": ", &text].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_kept() {
+        let max = usize::try_from(SIZE_MAX).unwrap();
+        assert!(keepable(0).is_ok() && keepable(max).is_ok());
+        let why = keepable(max + (6 << 20)).unwrap_err();
+        assert_eq!(why, "with the elements of the sets the rules are 70 MB of text; 64 MB can be kept");
+        assert!(keepable(max + 1).is_err());
+    }
 }

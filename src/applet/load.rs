@@ -93,6 +93,14 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
         return Err(OutputError::Failed([&why, how].concat()));
     }
     let text = if boot.is_none() { set.whole_text() } else { String::new() };
+    let keepable = rulefile::keepable(text.len());
+    if let Err(why) = keepable.as_ref() {
+        // At boot, rules are better than none.
+        if !args.boot {
+            return Err(OutputError::Failed(["not loaded: ", why].concat()));
+        }
+        output.note(&format_args!("the rules are not saved for the case of a trial: {why}"));
+    }
     let turn = TrialTurn::take(&run_dir).map_err(OutputError::Failed)?;
     if rulefile::is_foreign().unwrap_or(false) {
         output.note(&"the table inet mef holds chains or rules of another program: they are replaced, too");
@@ -114,6 +122,7 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
     // The watcher of a trial has done so.
     if seconds.is_none()
         && boot.is_none()
+        && keepable.is_ok()
         && let Err(e) = saved.keep(&text)
     {
         output.note(&format_args!("the rules are not saved for the case of a trial: {e}"));

@@ -17,7 +17,7 @@ use crate::plan::{
     Addresses, Chain, Change, Direction, Elements, Field, Interfaces, Limit, LogTarget, PacketVerdict,
     Policy, Ports, Reject, Rule, Set, Sink, Test, Values,
 };
-use crate::sys::netlink::NlSocket;
+use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::{routes, trim};
 use mnl::Bus;
 use std::ffi::CString;
@@ -54,6 +54,8 @@ pub struct TableBatch {
     groups: Vec<Name>,
     /// The flowtable, if a rule offloads.
     flows: Option<Name>,
+    /// Why its interfaces are not known.
+    lost: Option<Lost>,
     /// Sets without a name so far.
     anonymous: u32,
     /// Rules of the kernel written.
@@ -91,7 +93,7 @@ impl TableBatch {
     fn empty() -> TableBatch {
         let (txn, rule) = (Txn::new(TABLE, 4096), Parts::new());
         let (ids, groups) = (Vec::new(), Vec::new());
-        TableBatch { txn, rule, ids, beside: None, groups, flows: None, anonymous: 0, rules: 0 }
+        TableBatch { txn, rule, ids, beside: None, groups, flows: None, lost: None, anonymous: 0, rules: 0 }
     }
 
     fn renew(&mut self) {
@@ -159,8 +161,11 @@ impl TableBatch {
     /// Replaces the table.
     ///
     /// # Errors
-    /// What the kernel refused; then nothing was changed.
+    /// What the kernel refused, to tell of its interfaces, too; then nothing was changed.
     pub fn commit(mut self) -> Result<(), TxnError> {
+        if let Some(e) = self.lost {
+            return Err(e.into());
+        }
         if self.rules >= RULES_PER_DROP {
             trim::drop_code_pages();
         }
@@ -432,7 +437,10 @@ impl TableBatch {
         let own = self.beside.as_ref().filter(|beside| !beside.previous.offloads);
         let name = own.and_then(|beside| Name::new(&[beside.previous.name.as_str(), ".", "f"].concat()));
         let name = *self.flows.insert(name.unwrap_or(FLOWS));
-        self.txn.add_flowtable(statement, &name, &routes::interfaces());
+        match routes::interfaces() {
+            Ok(interfaces) => self.txn.add_flowtable(statement, &name, &interfaces),
+            Err(e) => self.lost = Some(e),
+        }
         name
     }
 

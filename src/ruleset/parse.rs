@@ -328,6 +328,7 @@ impl<'a> StatementReader<'a, '_> {
         let mut list = empty(kind?);
         if let Some(pair) = elements
             && let Some(text) = self.text(&pair)
+            && text != words::NO_ELEMENTS
             && let Err(bad) = value::items(&text, &mut |text, at| add_element(&mut list, family, text, at))
         {
             self.bad(&pair, *bad);

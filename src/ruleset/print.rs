@@ -7,7 +7,7 @@ use super::ast::{
 };
 use super::lex::{StatementLine, cut};
 use super::parse::family_word;
-use super::words::{ACTIONS, DIRECTIONS, KINDS, NAT_DIRECTIONS, PROTOCOLS, STATES, UNITS};
+use super::words::{ACTIONS, DIRECTIONS, KINDS, NAT_DIRECTIONS, NO_ELEMENTS, PROTOCOLS, STATES, UNITS};
 use crate::base::range::Family;
 use crate::plan::{Direction, Rate};
 use std::fmt::{Display, Formatter, Result, Write};
@@ -244,30 +244,43 @@ fn set_head(f: &mut Formatter<'_>, s: &SetStatement) -> Result {
     })
 }
 
+const ELEMENTS: &str = " elements=";
+
 fn elements(f: &mut Formatter<'_>, elements: &SetElements) -> Result {
-    let key = " elements=";
     match elements {
         SetElements::Dynamic => Ok(()),
         SetElements::Addresses(list) => {
-            items(f, key, list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |r| Display::fmt(r, f)))
+            members(f, list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |r| Display::fmt(r, f)))
         }
         SetElements::Listed(list) => {
-            let (mut written, mut sign) = (f.write_str(key), "");
+            let (mut written, mut sign) = (f.write_str(ELEMENTS), "");
             for family in Family::ALL {
                 list.each(family, &mut |range| {
                     written = written.and_then(|()| write!(f, "{sign}{range}"));
                     sign = ",";
                 });
             }
-            if sign.is_empty() { written.and_then(|()| f.write_str("any")) } else { written }
+            if sign.is_empty() { written.and_then(|()| f.write_str(NO_ELEMENTS)) } else { written }
         }
         SetElements::Ports(list) => {
-            items(f, key, list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |&(a, b)| ports(f, a, b)))
+            members(f, list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |&(a, b)| ports(f, a, b)))
         }
         SetElements::Interfaces(list) => {
-            items(f, key, list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |n| f.write_str(n.as_str())))
+            members(f, list.len(), &mut |f, i| list.get(i).map_or(Ok(()), |n| f.write_str(n.as_str())))
         }
     }
+}
+
+/// The elements of a set as they stand in memory.
+fn members(
+    f: &mut Formatter<'_>,
+    len: usize,
+    each: &mut dyn FnMut(&mut Formatter<'_>, usize) -> Result,
+) -> Result {
+    if len == 0 {
+        return f.write_str(ELEMENTS).and_then(|()| f.write_str(NO_ELEMENTS));
+    }
+    items(f, ELEMENTS, len, each)
 }
 
 /// A comma list; an empty one is any.

@@ -76,6 +76,8 @@ pub mod key {
 }
 /// Keys of `set`; the first three are required, and one of the others.
 pub const SET: [&str; 6] = ["name", "family", "type", "elements", "file", "source"];
+/// The elements of a set that has none: a file may be empty.
+pub const NO_ELEMENTS: &str = "none";
 /// The key of `group`.
 pub const GROUP: [&str; 1] = ["name"];
 /// The key of `include`.

@@ -70,15 +70,17 @@ pub fn addresses() -> Vec<(IfName, IpAddr)> {
 }
 
 /// All interfaces but loopback.
-#[must_use]
-pub fn interfaces() -> Vec<IfName> {
+///
+/// # Errors
+/// The system call that failed.
+pub fn interfaces() -> Result<Vec<IfName>, Lost> {
     let mut found = Vec::new();
-    let _ = dump(RTM_GETLINK, &mut |msg| {
+    dump(RTM_GETLINK, &mut |msg| {
         let Some((_, attributes)) = msg.payload.split_first_chunk::<IFINFOMSG>() else { return };
         let name = attr(attributes, IFLA_IFNAME).and_then(text).and_then(IfName::new);
         found.extend(name.filter(|name| name.as_str() != "lo"));
-    });
-    found
+    })?;
+    Ok(found)
 }
 
 /// The interface over which packets to an address leave.

@@ -247,6 +247,18 @@ fn sets_from_files_have_what_the_files_have() {
         assert_eq!(problems(&[("main", main), ("list", file)]), [want]);
     }
     assert!(problems(&[("main", main), ("list", "# nothing\n")]).is_empty());
+    for (kind, rule) in [("addr", "proto=tcp src=@s"), ("port", "proto=tcp dport=@s")] {
+        let main = format!("set name=s family=any type={kind} file=list\nrule dir=in action=drop {rule}\n");
+        let read = RuleSet::read("x", &mut Texts(&[("x", &main), ("list", "# nothing\n")]));
+        let mut lines = Lines::default();
+        compile(&read, &[], &mut lines);
+        let text = read.whole_text();
+        assert!(text.contains(" elements=none\n"), "{text}");
+        assert_eq!(compiled(&text), lines.0, "{text}");
+        assert_eq!(canonical(text.as_bytes()).unwrap().matches("elements=none").count(), 1);
+        // It stands alone.
+        assert!(canonical(text.replace("=none", "=none,none").as_bytes()).is_err());
+    }
 }
 
 #[test]

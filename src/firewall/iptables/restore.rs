@@ -103,7 +103,7 @@ pub fn restore(family: Family, texts: &[String]) -> Result<Via, Failure> {
     restore_by(
         family,
         texts,
-        &mut std::iter::once(first).chain((1..PROGRAMS.len() + 1).filter(|at| *at != first)),
+        &mut std::iter::once(first).chain((1..names(family).len()).filter(|at| *at != first)),
     )
 }
 
@@ -160,6 +160,7 @@ fn run_with(name: &str, options: &[&str], text: &str) -> Result<(), Refused> {
     let failed = |e: &dyn std::fmt::Display| Refused { errno: Errno::EIO, text: format!("{name}: {e}") };
     let argv: Vec<String> = std::iter::once(&name).chain(options).map(|word| (*word).to_owned()).collect();
     let (end, said) = start(&argv, text).map_err(|e| failed(&e))?;
+    let nft = is_nft(name, &said);
     // The second line may say which one is meant.
     let at = said.lines().find_map(|line| line.split_once(" line: ")).map_or("", |(_, at)| at.trim());
     // Some begin with their name and version on a line of its own; what is missing is told better below.
@@ -184,7 +185,9 @@ fn run_with(name: &str, options: &[&str], text: &str) -> Result<(), Refused> {
         said = end.map_or(String::new(), |end| end.to_string());
     }
     let family = if name.starts_with("ip6") { Family::V6 } else { Family::V4 };
-    let lacks = refused_part(text, &said).map_or(Vec::new(), |part| missing_modules(family, part));
+    // The nft variant has most matches and targets by other means than the modules that are listed.
+    let part = refused_part(text, &said).filter(|_| !nft);
+    let lacks = part.map_or(Vec::new(), |part| missing_modules(family, part));
     if !lacks.is_empty() {
         said.extend([": this kernel lacks ", &lacks.join(", ")]);
     }
@@ -205,6 +208,13 @@ fn refused_part<'t>(text: &'t str, said: &str) -> Option<&'t str> {
     let before = text.get(..end)?;
     let line = before.rsplit('\n').next()?;
     Some(if line == COMMIT { before } else { line })
+}
+
+/// Whether a program is the nft variant: by its name, that of what it is a link to, or its words.
+fn is_nft(name: &str, said: &str) -> bool {
+    let target = || std::fs::canonicalize(OsStr::from_bytes(child::find(name)?.to_bytes())).ok();
+    let linked = || target().is_some_and(|path| path.to_string_lossy().contains("-nft"));
+    name.contains("-nft-") || said.contains("(nf_tables)") || linked()
 }
 
 /// Modules of matches and targets that these rules ask for and the kernel does not list. The program has had
@@ -306,6 +316,18 @@ mod tests {
         assert!(all.starts_with("*filter") && !all.contains("*nat"));
         for none in ["", "line 0", "line 9", "line 99"] {
             assert_eq!(refused_part(TEXT, none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_nft_variant_is_known_by_its_name_or_its_words() {
+        for (name, said, nft) in [
+            ("iptables-nft-restore", "", true),
+            ("no-such-restore", "no-such-restore v1.8.9 (nf_tables): line 5: RULE_APPEND failed", true),
+            ("iptables-legacy-restore", "iptables-restore: line 5 failed", false),
+            ("no-such-restore", "no-such-restore v1.8.9 (legacy): unknown option", false),
+        ] {
+            assert_eq!(is_nft(name, said), nft, "{name}: {said}");
         }
     }
 

@@ -166,7 +166,7 @@ impl Fallback {
         }
     }
 
-    /// Ends all bans, those without an end only if `permanent`.
+    /// Ends all bans, or those that have an end.
     pub(super) fn end_all(&mut self, which: WhichBans) -> Result<(), Failure> {
         let targets = self.targets()?;
         self.end_packet_bans(&[Range::EVERYBODY_V4, Range::EVERYBODY_V6])?;
