@@ -41,7 +41,11 @@ map=$out/layout.map
 own_map=$map
 [ -z "$kind" ] || own_map=${map%.map}$kind.map
 [ -z "${2:-}" ] || [ "$name" != x86_64 ] || own_map=$file.map
-[ "$own_map" = "$map" ] || [ ! -e "$map" ] || mv "$map" "$map.kept"
+put_back() { [ ! -e "$map.kept" ] || mv "$map.kept" "$map"; }
+if [ "$own_map" != "$map" ]; then
+    [ ! -e "$map" ] || mv "$map" "$map.kept"
+    trap put_back EXIT # also of a build that fails
+fi
 
 flags=(
     "-Clinker=$cc" -Clink-self-contained=no -Ctarget-feature=+crt-static -Crelocation-model=static
@@ -97,7 +101,7 @@ fi
 mkdir -p "$(dirname "$file")"
 if [ "$own_map" != "$map" ]; then
     [ ! -e "$map" ] || mv "$map" "$own_map"
-    [ ! -e "$map.kept" ] || mv "$map.kept" "$map"
+    put_back
 fi
 install -m 755 "$out/build/$triple/release/mef" "$file"
 say "$file: $(stat -c %s "$file") bytes"

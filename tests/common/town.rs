@@ -54,10 +54,11 @@ pub struct Town {
     wires: Vec<Wire>,
     /// They live as long as their names.
     _zones: Vec<Ns>,
-    shots: u16,
+    shots: u32,
 }
 
-/// What sees packets before all rules, and behind them.
+/// What sees packets before all rules, and behind them. What the host's kernel sends by itself may have any
+/// number: of what leaves, only what a user sends counts.
 const OBSERVER: &str = "table inet seen {
     set a4 { typeof ip id; flags dynamic; size 65535; }
     set a6 { typeof ip6 flowlabel; flags dynamic; size 65535; }
@@ -70,13 +71,15 @@ const OBSERVER: &str = "table inet seen {
     chain a { type filter hook prerouting priority -450; iifname lo return
         meta nfproto ipv4 add @a4 { ip id }; meta nfproto ipv6 add @a6 { ip6 flowlabel }; }
     chain b { type filter hook output priority -450;
-        meta nfproto ipv4 add @a4 { ip id }; meta nfproto ipv6 add @a6 { ip6 flowlabel }; }
+        meta skuid 0 meta nfproto ipv4 add @a4 { ip id }
+        meta skuid 0 meta nfproto ipv6 add @a6 { ip6 flowlabel }; }
     chain i { type filter hook input priority 300; iifname lo return
         meta nfproto ipv4 add @i4 { ip id }; meta nfproto ipv6 add @i6 { ip6 flowlabel }; }
     chain f { type filter hook forward priority 300;
         meta nfproto ipv4 add @f4 { ip id }; meta nfproto ipv6 add @f6 { ip6 flowlabel }; }
     chain o { type filter hook output priority 300;
-        meta nfproto ipv4 add @o4 { ip id }; meta nfproto ipv6 add @o6 { ip6 flowlabel }; }
+        meta skuid 0 meta nfproto ipv4 add @o4 { ip id }
+        meta skuid 0 meta nfproto ipv6 add @o6 { ip6 flowlabel }; }
 }
 ";
 
@@ -134,10 +137,11 @@ impl Town {
     pub fn fates(&mut self, shots: &[Shot]) -> Vec<BTreeSet<Came>> {
         self.net.nft(&["table inet seen {}\ndelete table inet seen\n", OBSERVER].concat());
         let first = self.shots;
-        self.shots += u16::try_from(shots.len()).unwrap();
+        self.shots += u32::try_from(shots.len()).unwrap();
+        assert!(self.shots <= u32::from(u16::MAX), "a town has numbers for 65535 packets: make another one");
         let raw = [libc::AF_INET, libc::AF_INET6].map(super::ns::raw_socket);
         for (id, shot) in (first + 1..).zip(shots) {
-            let packet = packet(shot, id);
+            let packet = packet(shot, u16::try_from(id).unwrap());
             match shot.from {
                 Some(zone) => {
                     let kind: [u8; 2] = if shot.src.is_ipv4() { [8, 0] } else { [0x86, 0xdd] };
@@ -153,7 +157,7 @@ impl Town {
                 }
             }
         }
-        let ids: Vec<u32> = (u32::from(first) + 1..).take(shots.len()).collect();
+        let ids: Vec<u32> = (first + 1..).take(shots.len()).collect();
         wait_until("the packets", || {
             let all = [self.seen("a4"), self.seen("a6")];
             ids.iter().zip(shots).all(|(id, shot)| all[usize::from(shot.src.is_ipv6())].contains(id))

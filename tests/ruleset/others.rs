@@ -72,8 +72,10 @@ set_up --policy=back --add-egress-zone=internal
 set_up --policy=back --add-port=9/udp
 set_up --policy=back --add-port=2000/tcp
 mkdir -p /run/dbus
+wall=
 dbus-daemon --system --nofork --nopidfile >/dev/null 2>&1 &
 bus=$!
+trap 'kill $wall $bus 2>/dev/null || true; wait' EXIT
 firewalld --nofork --nopid >/run/firewalld.log 2>&1 &
 wall=$!
 tries=0
@@ -84,7 +86,7 @@ until firewall-cmd --state >/dev/null 2>&1; do
 done
 kill $wall
 wait $wall || true
-kill $bus
+wall=
 ";
 
 #[test]
