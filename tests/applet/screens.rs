@@ -121,24 +121,25 @@ fn the_terminal_is_as_it_was_whatever_ends_top_or_watch() {
     for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT] {
         let command = net.mef_command(&["top"]);
         let mut top = Pty::start(&mut net, command, (24, 80));
-        let before = top.modes();
         top.wait("q quit");
-        assert_ne!(top.modes(), before);
+        assert_ne!(top.modes(), top.modes_before);
         net.signal(top.program, signal);
         assert_eq!(net.wait(top.program), 0);
         top.screen();
-        assert_eq!(top.modes(), before, "{signal}");
+        assert_eq!(top.modes(), top.modes_before, "{signal}");
         assert!(top.written.ends_with("\u{1b}[?25h\u{1b}[?1049l"), "{signal}");
         let command = net.mef_command(&["watch"]);
         let mut watch = Pty::start(&mut net, command, (24, 80));
-        let before = watch.modes();
         wait_until("a reader", || net.mef(&["status", "--json"]).shown().contains("\"watchers\":1"));
         net.append(LOG, fails("203.0.113.9", 1));
         watch.wait("203.0.113.9");
         net.signal(watch.program, signal);
         net.wait(watch.program);
         watch.screen();
-        assert!(watch.modes() == before && watch.written.trim_end().ends_with("\u{1b}[0m"), "{signal}");
+        assert!(
+            watch.modes() == watch.modes_before && watch.written.trim_end().ends_with("\u{1b}[0m"),
+            "{signal}"
+        );
         // Who is gone is noticed by the next event.
         net.mark(LOG);
     }

@@ -19,6 +19,8 @@ pub struct Pty {
     pub written: String,
     /// Which of the programs of its host it is.
     pub program: usize,
+    /// How the terminal read what is typed before the program was there.
+    pub modes_before: LocalFlags,
 }
 
 impl Pty {
@@ -32,6 +34,7 @@ impl Pty {
     pub fn start_in(net: &mut Net, mut command: Command, (rows, columns): (u16, u16)) -> Pty {
         let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
+        let modes_before = tcgetattr(&master).unwrap().local_flags;
         let slave = File::from(slave);
         let output = (slave.try_clone().unwrap(), slave.try_clone().unwrap());
         command.stdin(slave).stdout(output.0).stderr(output.1).env("TERM", "xterm");
@@ -41,7 +44,7 @@ impl Pty {
         let set = unsafe { libc::fcntl(master.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
         assert_eq!(set, 0);
         let grid = vec![vec![' '; columns.into()]; rows.into()];
-        Pty { master, grid, at: (0, 0), rest: Vec::new(), written: String::new(), program }
+        Pty { master, grid, at: (0, 0), rest: Vec::new(), written: String::new(), program, modes_before }
     }
 
     /// How the terminal reads what is typed.
