@@ -28,8 +28,8 @@ pub(super) fn prometheus(
         one("dropped_packets", true, "Packets dropped since the table of bans was made", packets)?;
     }
     if let Some(rules) = &kernel.rules {
-        let (loaded, differs) =
-            (rules.state != RuleSetState::NotLoaded, rules.state == RuleSetState::Differs);
+        let loaded = !matches!(rules.state, RuleSetState::NotLoaded | RuleSetState::Unknown);
+        let differs = rules.state == RuleSetState::Differs;
         one("rule_set_loaded", false, "Whether the kernel has the rule set", loaded.into())?;
         one("rule_set_differs", false, "Whether the file says something else", differs.into())?;
     }
