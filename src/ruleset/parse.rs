@@ -2,20 +2,20 @@
 //! One line of mef.rules to a statement. Says everything that is wrong with it; what other lines have to do
 //! with it is `read`'s matter.
 
-use super::ast::{
-    Action, Address, Extra, IPSET, InterfaceList, LimitOption, Port, Protos, RuleStatement, SetElements,
-    SetStatement, Statement, not,
-};
-use super::extra;
+mod fits;
+mod items;
+mod rule;
+
+use super::ast::{Action, IPSET, SetElements, SetStatement, Statement};
 use super::lex::{self, Pair, StatementLine};
 use super::names::Names;
 use super::value;
 use super::words::{self, key};
 use crate::base::diag::{Bad, Checked, Problem, Severity, suggest};
-use crate::base::name::{IfName, NAME_MAX, Name};
+use crate::base::name::{NAME_MAX, Name};
 use crate::base::range::Family;
-use crate::plan::{Direction, ct};
-use smallvec::SmallVec;
+use crate::plan::Direction;
+pub(super) use items::add_element;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -352,223 +352,8 @@ impl<'a> StatementReader<'a, '_> {
         let file = [if is_path { "./" } else { "" }, &file].concat().into();
         Some(SetStatement { name: parsed?, family, elements: list, file })
     }
-
-    fn rule(&mut self) -> Option<RuleStatement> {
-        let (dir, action) = (self.direction(), self.action());
-        let proto = if self.line.word == "nat" { self.find(key::PROTO) } else { self.required(key::PROTO) };
-        let mut rule = RuleStatement::new(dir.unwrap_or(Direction::In), action.unwrap_or(Action::Drop));
-        let before = self.problems.len();
-        if let Some(pair) = proto {
-            self.protocols(&pair, &mut rule);
-        }
-        let proto = before == self.problems.len() && (proto.is_some() || self.line.word == "nat");
-        rule.family = self.family(key::FAMILY);
-        if self.find(key::GROUP).is_some() {
-            rule.group = self.group(key::GROUP, NAME_MAX);
-        }
-        self.optional(key::LOG, "none", &mut |t| put(&mut rule.log, value::prefix(t).map(Some)));
-        self.optional(key::RATELIMIT, "any", &mut |t| put(&mut rule.ratelimit, value::rate(t).map(Some)));
-        self.optional(key::LIMIT, "any", &mut |t| put(&mut rule.limit, limit(t).map(Some)));
-        self.optional(key::BURST, "", &mut |t| put(&mut rule.burst, value::burst(t)));
-        self.optional(key::IIF, "any", &mut |t| put(&mut rule.iif, interfaces(t)));
-        self.optional(key::OIF, "any", &mut |t| put(&mut rule.oif, interfaces(t)));
-        let bits = &mut rule.not;
-        self.optional(key::SRC, "any", &mut |t| put(&mut rule.src, addresses(t, (not::SRC, bits))));
-        self.optional(key::DST, "any", &mut |t| put(&mut rule.dst, addresses(t, (not::DST, bits))));
-        self.optional(key::SPORT, "any", &mut |t| put(&mut rule.sport, ports(t, (not::SPORT, bits))));
-        self.optional(key::DPORT, "any", &mut |t| put(&mut rule.dport, ports(t, (not::DPORT, bits))));
-        self.optional(key::CT, "any", &mut |t| put(&mut rule.ct, value::states(t)));
-        self.optional(key::COMMENT, "", &mut |t| put(&mut rule.comment, value::comment(t)));
-        self.optional(key::TO, "", &mut |t| put(&mut rule.to, value::target(t).map(Box::new).map(Some)));
-        let names = self.names;
-        let mut extras: Vec<Extra> = Vec::new();
-        for (place, row) in (0u8..).zip(&extra::ROWS) {
-            let key = key::EXTRA + usize::from(place);
-            if self.at.get(key) == Some(&NONE) {
-                continue;
-            }
-            self.optional(key, "any", &mut |t| {
-                extras.push(extra::read((place, row), t, &|key, name| names.account(key, name))?);
-                Ok(())
-            });
-        }
-        rule.extras = extras.into();
-        let whole = dir.is_some() && action.is_some() && proto;
-        if whole {
-            self.fits(&rule);
-            self.fits_more(&rule);
-        }
-        whole.then_some(rule)
-    }
-
-    /// `proto=`
-    fn protocols(&mut self, pair: &Pair<'a>, rule: &mut RuleStatement) {
-        let Some(text) = self.text(pair) else { return };
-        let (is_not, list) = text.strip_prefix('!').map_or((false, &*text), |list| (true, list));
-        if list == "all" && !is_not {
-            return;
-        }
-        let mut numbers: SmallVec<[u8; Protos::MAX]> = SmallVec::new();
-        let read = value::items(list, &mut |item, at| {
-            let word = words::PROTOCOLS.iter().find(|(word, n)| *word == item && *n > 0);
-            let digits = item.bytes().all(|b| b.is_ascii_digit());
-            let number = word.map(|(_, n)| *n).or_else(|| item.parse().ok().filter(|n| digits && *n > 0));
-            let number = number.ok_or_else(|| {
-                if item == "all" {
-                    return Bad::word(at, item, "stands alone", "without ! and other protocols");
-                }
-                let words: Vec<&str> = words::PROTOCOLS.iter().map(|(word, _)| *word).collect();
-                let what = ["unknown protocol '", item, "'"].concat();
-                Bad::new(at..at + item.len(), what, &(expected(item, &words) + "; or a number"))
-            })?;
-            if !numbers.contains(&number) {
-                numbers.push(number);
-            }
-            Ok(())
-        });
-        match (read, Protos::new(&numbers)) {
-            (Err(bad), _) => self.bad(pair, *bad.moved(usize::from(is_not))),
-            (Ok(()), None) => self.key_wrong(pair, " has too many protocols", "at most 8"),
-            (Ok(()), Some(all)) => {
-                rule.proto = all;
-                rule.not |= if is_not { not::PROTO } else { 0 };
-            }
-        }
-    }
-
-    /// Keys that do not go together.
-    fn fits(&mut self, rule: &RuleStatement) {
-        let hints: [(usize, bool, &str, &str); 7] = [
-            (key::SPORT, !rule.sport.is_empty() && !rule.has_ports(), " needs a protocol with ports", PORTS),
-            (key::DPORT, !rule.dport.is_empty() && !rule.has_ports(), " needs a protocol with ports", PORTS),
-            (
-                key::RATELIMIT,
-                rule.ratelimit.is_some() && rule.log.is_none(),
-                " without log",
-                "it limits the logging only; limit= limits packets",
-            ),
-            (
-                key::BURST,
-                rule.burst > 0 && rule.limit.is_none(),
-                " without limit",
-                "add limit=, as in limit=10/m burst=20",
-            ),
-            (
-                key::OIF,
-                rule.oif != InterfaceList::Any && !rule.dir.goes_out(),
-                " in a rule with dir=in",
-                "where it goes out is not known for packets to this host",
-            ),
-            (
-                key::IIF,
-                rule.iif != InterfaceList::Any && !rule.dir.comes_in(),
-                " in a rule with dir=out",
-                "where it came in is not known for packets of this host",
-            ),
-            (
-                key::FAMILY,
-                rule.family.is_some_and(|f| rule.proto_family().is_some_and(|p| p != f)),
-                " contradicts proto",
-                "icmp is IPv4, icmp6 is IPv6",
-            ),
-        ];
-        for (key, is_wrong, what, hint) in hints {
-            if is_wrong && let Some(pair) = self.find(key) {
-                self.key_wrong(&pair, what, hint);
-            }
-        }
-        let family = rule.only_family();
-        for (key, list) in [(key::SRC, &rule.src), (key::DST, &rule.dst)] {
-            let other = |a: &&Address| matches!((a, family), (Address::Range(r), Some(f)) if r.family() != f);
-            if let (Some(Address::Range(range)), Some(pair)) = (list.iter().find(other), self.find(key)) {
-                let what = [range.to_string().as_str(), " is not of family ", family_word(family)].concat();
-                self.bad(&pair, *Bad::new(0..pair.value().len(), what, "addresses of the rule's family"));
-            }
-        }
-    }
-
-    /// Keys of the table that miss what they need, and actions that do.
-    fn fits_more(&mut self, rule: &RuleStatement) {
-        for extra in &rule.extras {
-            let row = extra::ROWS.get(usize::from(extra.row));
-            if let (Some((what, hint)), Some(pair)) =
-                (row.and_then(|row| row.missing(rule)), self.find(key::EXTRA + usize::from(extra.row)))
-            {
-                self.key_wrong(&pair, what, hint);
-            }
-        }
-        let has = |row: u8| rule.extra(row).is_some();
-        let to = rule.to.as_deref().copied().unwrap_or((None, None));
-        let decides = matches!(rule.action, Action::Snat | Action::Masquerade);
-        let source = decides && rule.dir != Direction::Post;
-        let target = matches!(rule.action, Action::Dnat | Action::Redirect) && rule.dir == Direction::Post;
-        let states = rule.ct & (ct::DNAT | ct::SNAT) != 0;
-        let known = rule.family.or(rule.proto_family());
-        let foreign = known.is_some_and(|f| to.0.is_some_and(|to| to.family() != f));
-        let all: [(usize, bool, &str, &str); 11] = [
-            (key::TO, foreign, " is of another family than the rule", "the address is of the rule's family"),
-            (key::ACTION, source, " does not go with this direction", "sources are translated in dir=post"),
-            (
-                key::ACTION,
-                target,
-                " does not go with this direction",
-                "destinations are translated in dir=pre or dir=out",
-            ),
-            (
-                key::TO,
-                rule.to.is_some() && !rule.action.is_nat(),
-                " without nat",
-                "add action=dnat or the like",
-            ),
-            (
-                key::TO,
-                to.0.is_some() && matches!(rule.action, Action::Masquerade | Action::Redirect),
-                " with an address",
-                "the interface has the address; only ports are told, as in to=:8080",
-            ),
-            (key::TO, to.1.is_some() && !rule.has_ports(), " with a port needs a protocol with ports", PORTS),
-            (
-                key::RATELIMIT,
-                rule.action == Action::Log && rule.limit.is_some() && rule.ratelimit.is_some(),
-                " and limit",
-                "with action=log both bound the same",
-            ),
-            (
-                key::EXTRA + usize::from(extra::at::CONNS),
-                has(extra::at::CONNS) && rule.limit.is_some(),
-                " and limit",
-                "write two rules",
-            ),
-            (
-                key::EXTRA + usize::from(extra::at::GROUP),
-                has(extra::at::GROUP) && has(extra::at::LEVEL),
-                " and log-level",
-                "what goes to a group has no level",
-            ),
-            (
-                key::EXTRA + usize::from(extra::at::OFFLOAD),
-                has(extra::at::OFFLOAD) && rule.action != Action::Count,
-                " needs action=count",
-                "which packets pass is for the rules behind it to say",
-            ),
-            (key::CT, states && rule.dir.is_nat(), " with dnat or snat", "nat rules make it so"),
-        ];
-        for (key, is_wrong, what, hint) in all {
-            if is_wrong && let Some(pair) = self.find(key) {
-                self.key_wrong(&pair, what, hint);
-            }
-        }
-        if matches!(rule.action, Action::Snat | Action::Dnat) && rule.to.is_none() {
-            self.required(key::TO);
-        }
-        if rule.action == Action::Log && rule.log.is_none() {
-            self.required(key::LOG);
-        }
-    }
 }
 
-const NO_INTERFACE: &str = "is not an interface name";
-const PORTS: &str = "expected proto=tcp or proto=udp";
 /// Longest name of a set of ip_set.
 const IPSET_NAME_MAX: usize = 31;
 
@@ -579,38 +364,6 @@ fn empty(kind: usize) -> SetElements {
         1 => SetElements::Ports(Vec::new()),
         _ => SetElements::Interfaces(Vec::new()),
     }
-}
-
-/// Adds an element of a set.
-pub(super) fn add_element(
-    list: &mut SetElements,
-    family: Option<Family>,
-    text: &str,
-    at: usize,
-) -> Checked<()> {
-    match list {
-        SetElements::Addresses(ranges) => ranges.push(address(family, text, at)?),
-        SetElements::Listed(ranges) => ranges.push(address(family, text, at)?),
-        SetElements::Ports(ports) => ports.push(value::ports(text, at)?),
-        SetElements::Interfaces(names) => {
-            let hint = "at most 15 characters; a * may end it; lo is named by rules only";
-            let name = IfName::new(text).filter(|name| !name.matches("lo") && !text.starts_with('$'));
-            names.push(name.ok_or_else(|| Bad::word(at, text, NO_INTERFACE, hint))?);
-        }
-        SetElements::Dynamic => {}
-    }
-    Ok(())
-}
-
-/// An element of a set of addresses.
-fn address(family: Option<Family>, text: &str, at: usize) -> Checked<crate::base::range::Range> {
-    let range = value::range(text, at)?;
-    if family.is_some_and(|family| range.family() != family) {
-        let what = [range.to_string().as_str(), " is not of family ", family_word(family)].concat();
-        let hint = "the family of all elements, or family=any";
-        return Err(Bad::new(at..at + text.len(), what, hint));
-    }
-    Ok(range)
 }
 
 /// Where a word is in a list; most of the others differ in length or in their first byte.
@@ -639,91 +392,4 @@ pub(super) fn family_word(family: Option<Family>) -> &'static str {
         Some(Family::V4) => "ip",
         Some(Family::V6) => "ip6",
     }
-}
-
-/// Stores a value that was read.
-fn put<T>(place: &mut T, read: Checked<T>) -> Checked<()> {
-    *place = read?;
-    Ok(())
-}
-
-fn limit(text: &str) -> Checked<LimitOption> {
-    let (rate, per_source) = match text.strip_suffix("/src") {
-        Some(rate) => (rate, true),
-        None => (text, false),
-    };
-    Ok(LimitOption { rate: value::rate(rate)?, per_source })
-}
-
-fn interfaces(text: &str) -> Checked<InterfaceList> {
-    match text {
-        "auto" => return Ok(InterfaceList::Auto),
-        "*" => return Ok(InterfaceList::Every),
-        _ => {}
-    }
-    let (not, list, skipped) = match text.strip_prefix('!') {
-        Some(list) => (true, list, 1),
-        None => (false, text, 0),
-    };
-    if list.starts_with('@') {
-        return Ok(InterfaceList::Set(not, value::set_name(list, skipped)?));
-    }
-    let mut names = Vec::with_capacity(value::count(list));
-    value::items(list, &mut |item, at| {
-        // Each may have its own mark.
-        let item = item.strip_prefix('!').filter(|_| not).unwrap_or(item);
-        let (name, why, hint) = match item {
-            "any" | "auto" => (None, "stands alone", "without ! and other names"),
-            _ => (IfName::new(item), NO_INTERFACE, "at most 15 characters; a * may end it"),
-        };
-        names.push(name.ok_or_else(|| Bad::word(at, item, why, hint))?);
-        Ok(())
-    })
-    .map_err(|bad| bad.moved(skipped))?;
-    Ok(InterfaceList::Names { not, names: names.into() })
-}
-
-/// Takes the `!` before a list: `bit` is noted in `bits` then.
-fn without_not<'a>(text: &'a str, (bit, bits): (u8, &mut u8)) -> (&'a str, usize) {
-    match text.strip_prefix('!') {
-        Some(list) => {
-            *bits |= bit;
-            (list, 1)
-        }
-        None => (text, 0),
-    }
-}
-
-fn addresses(text: &str, not: (u8, &mut u8)) -> Checked<Box<[Address]>> {
-    let (text, skipped) = without_not(text, not);
-    let mut list = Vec::with_capacity(value::count(text));
-    value::items(text, &mut |item, at| {
-        let kind = (0u8..).zip(&words::KINDS).find(|(_, (word, _))| *word == item);
-        list.push(match (kind, item.strip_prefix('@')) {
-            (Some((kind, _)), _) => Address::Kind(kind),
-            (None, Some(_)) => Address::Set(value::set_name(item, at)?),
-            (None, None) if item.bytes().all(|b| b.is_ascii_lowercase()) => {
-                let words = words::KINDS.map(|(word, _)| word);
-                return Err(Bad::word(at, item, "is not an address or network", &expected(item, &words)));
-            }
-            (None, None) => Address::Range(value::range(item, at)?),
-        });
-        Ok(())
-    })
-    .map_err(|bad| bad.moved(skipped))?;
-    Ok(list.into())
-}
-
-fn ports(text: &str, not: (u8, &mut u8)) -> Checked<Box<[Port]>> {
-    let (text, skipped) = without_not(text, not);
-    let mut list = Vec::with_capacity(value::count(text));
-    value::items(text, &mut |item, at| {
-        list.push(match item.strip_prefix('@') {
-            Some(_) => Port::Set(value::set_name(item, at)?),
-            None => value::ports(item, at).map(|(first, last)| Port::Range(first, last))?,
-        });
-        Ok(())
-    })
-    .map_err(|bad| bad.moved(skipped))?;
-    Ok(list.into())
 }

@@ -1,0 +1,170 @@
+#![forbid(unsafe_code)]
+//! Keys of a rule that do not go together.
+
+use super::{StatementReader, family_word};
+use crate::base::diag::Bad;
+use crate::plan::{Direction, ct};
+use crate::ruleset::ast::{Action, Address, InterfaceList, RuleStatement};
+use crate::ruleset::extra::{self, at};
+use crate::ruleset::words::key;
+
+const PORTS: &str = "expected proto=tcp or proto=udp";
+
+impl StatementReader<'_, '_> {
+    /// Keys that do not go together.
+    pub(super) fn fits(&mut self, rule: &RuleStatement) {
+        for wrong in basics(rule).iter().filter(|misfit| misfit.is) {
+            if let Some(pair) = self.find(wrong.key) {
+                self.key_wrong(&pair, wrong.what, wrong.hint);
+            }
+        }
+        let family = rule.only_family();
+        for (key, list) in [(key::SRC, &rule.src), (key::DST, &rule.dst)] {
+            let other = |a: &&Address| matches!((a, family), (Address::Range(r), Some(f)) if r.family() != f);
+            if let (Some(Address::Range(range)), Some(pair)) = (list.iter().find(other), self.find(key)) {
+                let what = [range.to_string().as_str(), " is not of family ", family_word(family)].concat();
+                self.bad(&pair, *Bad::new(0..pair.value().len(), what, "addresses of the rule's family"));
+            }
+        }
+    }
+
+    /// Keys of the table that miss what they need, and actions that do.
+    pub(super) fn fits_more(&mut self, rule: &RuleStatement) {
+        for extra in &rule.extras {
+            let row = extra::ROWS.get(usize::from(extra.row));
+            if let (Some((what, hint)), Some(pair)) =
+                (row.and_then(|row| row.missing(rule)), self.find(key::EXTRA + usize::from(extra.row)))
+            {
+                self.key_wrong(&pair, what, hint);
+            }
+        }
+        for wrong in translation(rule).iter().chain(&bounds(rule)).filter(|misfit| misfit.is) {
+            if let Some(pair) = self.find(wrong.key) {
+                self.key_wrong(&pair, wrong.what, wrong.hint);
+            }
+        }
+        if matches!(rule.action, Action::Snat | Action::Dnat) && rule.to.is_none() {
+            self.required(key::TO);
+        }
+        if rule.action == Action::Log && rule.log.is_none() {
+            self.required(key::LOG);
+        }
+    }
+}
+
+/// A value that does not go with others of its rule.
+struct Misfit {
+    key: usize,
+    is: bool,
+    what: &'static str,
+    hint: &'static str,
+}
+
+const fn misfit(key: usize, is: bool, what: &'static str, hint: &'static str) -> Misfit {
+    Misfit { key, is, what, hint }
+}
+
+/// What does not go with the direction or the protocol, or misses what it bounds.
+fn basics(rule: &RuleStatement) -> [Misfit; 7] {
+    let ports = " needs a protocol with ports";
+    let other = rule.family.is_some_and(|f| rule.proto_family().is_some_and(|p| p != f));
+    [
+        misfit(key::SPORT, !rule.sport.is_empty() && !rule.has_ports(), ports, PORTS),
+        misfit(key::DPORT, !rule.dport.is_empty() && !rule.has_ports(), ports, PORTS),
+        misfit(
+            key::RATELIMIT,
+            rule.ratelimit.is_some() && rule.log.is_none(),
+            " without log",
+            "it limits the logging only; limit= limits packets",
+        ),
+        misfit(
+            key::BURST,
+            rule.burst > 0 && rule.limit.is_none(),
+            " without limit",
+            "add limit=, as in limit=10/m burst=20",
+        ),
+        misfit(
+            key::OIF,
+            rule.oif != InterfaceList::Any && !rule.dir.goes_out(),
+            " in a rule with dir=in",
+            "where it goes out is not known for packets to this host",
+        ),
+        misfit(
+            key::IIF,
+            rule.iif != InterfaceList::Any && !rule.dir.comes_in(),
+            " in a rule with dir=out",
+            "where it came in is not known for packets of this host",
+        ),
+        misfit(key::FAMILY, other, " contradicts proto", "icmp is IPv4, icmp6 is IPv6"),
+    ]
+}
+
+/// What does not go with the keys that translate addresses.
+fn translation(rule: &RuleStatement) -> [Misfit; 7] {
+    let to = rule.to.as_deref().copied().unwrap_or((None, None));
+    let decides = matches!(rule.action, Action::Snat | Action::Masquerade);
+    let source = decides && rule.dir != Direction::Post;
+    let target = matches!(rule.action, Action::Dnat | Action::Redirect) && rule.dir == Direction::Post;
+    let states = rule.ct & (ct::DNAT | ct::SNAT) != 0;
+    let known = rule.family.or(rule.proto_family());
+    let foreign = known.is_some_and(|f| to.0.is_some_and(|to| to.family() != f));
+    let interface = to.0.is_some() && matches!(rule.action, Action::Masquerade | Action::Redirect);
+    let direction = " does not go with this direction";
+    [
+        misfit(
+            key::TO,
+            foreign,
+            " is of another family than the rule",
+            "the address is of the rule's family",
+        ),
+        misfit(key::ACTION, source, direction, "sources are translated in dir=post"),
+        misfit(key::ACTION, target, direction, "destinations are translated in dir=pre or dir=out"),
+        misfit(
+            key::TO,
+            rule.to.is_some() && !rule.action.is_nat(),
+            " without nat",
+            "add action=dnat or the like",
+        ),
+        misfit(
+            key::TO,
+            interface,
+            " with an address",
+            "the interface has the address; only ports are told, as in to=:8080",
+        ),
+        misfit(
+            key::TO,
+            to.1.is_some() && !rule.has_ports(),
+            " with a port needs a protocol with ports",
+            PORTS,
+        ),
+        misfit(key::CT, states && rule.dir.is_nat(), " with dnat or snat", "nat rules make it so"),
+    ]
+}
+
+/// What does not go with the keys that bound something, or that say where something goes.
+fn bounds(rule: &RuleStatement) -> [Misfit; 4] {
+    let has = |row: u8| rule.extra(row).is_some();
+    let extra = |row: u8| key::EXTRA + usize::from(row);
+    let limit = rule.limit.is_some();
+    [
+        misfit(
+            key::RATELIMIT,
+            rule.action == Action::Log && limit && rule.ratelimit.is_some(),
+            " and limit",
+            "with action=log both bound the same",
+        ),
+        misfit(extra(at::CONNS), has(at::CONNS) && limit, " and limit", "write two rules"),
+        misfit(
+            extra(at::GROUP),
+            has(at::GROUP) && has(at::LEVEL),
+            " and log-level",
+            "what goes to a group has no level",
+        ),
+        misfit(
+            extra(at::OFFLOAD),
+            has(at::OFFLOAD) && rule.action != Action::Count,
+            " needs action=count",
+            "which packets pass is for the rules behind it to say",
+        ),
+    ]
+}
