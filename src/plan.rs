@@ -10,7 +10,7 @@ pub mod run;
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::base::range_list::RangeList;
-pub use field::{Change, Field, LogTarget, Nat, NatKind, Test, Values};
+pub use field::{Change, Field, LogTarget, Nat, NatKind, PacketSide, Test, Values};
 
 /// Which packets a chain sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

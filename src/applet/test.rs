@@ -13,7 +13,7 @@ use crate::base::diag::Severity;
 use crate::config::{
     Engine, Loaded, LogFormat, ServiceRule, builtin, conf_files, duration, load_rule, not_needed,
 };
-use crate::daemon::rehearse::Rehearsal;
+use crate::daemon::rehearse::{Rehearsal, RehearsalExtent};
 use crate::detect::{DetectRule, LineCounts, MAX_RULES, RuleBits, header};
 use crate::input::blocks;
 use crate::input::container::ContainerLog;
@@ -131,8 +131,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let mut both: Vec<_> = own.into_iter().zip(rules).collect();
     both.sort_by_key(|(rule, _)| rule.programs.is_empty());
     let (own, rules): (Vec<_>, Vec<_>) = both.into_iter().unzip();
+    let extent = if args.hits { RehearsalExtent::Hits } else { RehearsalExtent::Decisions };
     let groups = groups(&own, rules, &mut |own, rules| {
-        Rehearsal::new(rules, own, &mut settings, allowed.clone(), args.hits)
+        Rehearsal::new(rules, own, &mut settings, allowed.clone(), extent)
     });
     let report = TestReport::new(&args, &own);
     let docker = own.first().is_some_and(|rule| own.len() == 1 && rule.format == LogFormat::Docker);

@@ -60,7 +60,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let mut session = UnbanSession::open(&settings, output)?;
     session.as_json = args.json;
     if args.all {
-        session.all(args.permanent, output)?;
+        session.all(if args.permanent { WhichBans::All } else { WhichBans::Timed }, output)?;
     }
     for text in &args.addresses {
         if text == STDIN {
@@ -124,11 +124,11 @@ impl UnbanSession {
         })
     }
 
-    fn all(&mut self, permanent: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
-        let which = if permanent { WhichBans::All } else { WhichBans::Timed };
+    fn all(&mut self, which: WhichBans, output: &mut Output<'_>) -> Result<(), OutputError> {
         let written = self.enforcer.unban_all(which, &mut |n| self.notes.push(n.to_string()));
         let written = written.map_err(failed)?;
         self.unwritten |= !written;
+        let permanent = which == WhichBans::All;
         self.notify_daemon(&[Request::Unbanned { addr: None, permanent, was_banned: true, written }]);
         if self.as_json {
             let whom: &dyn std::fmt::Display = if permanent { &"all" } else { &"all timed" };

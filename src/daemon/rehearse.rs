@@ -73,13 +73,21 @@ pub enum RehearsalOutcome<'a> {
     Detected,
 }
 
+/// What is wanted of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RehearsalExtent {
+    /// Nothing but the hits.
+    Hits,
+    /// What the daemon would do about them.
+    Decisions,
+}
+
 /// One run over logs.
 pub struct Rehearsal {
     observer: Observer,
     court: Court,
     clock: Clock,
-    /// Nobody wants to know more than the hits.
-    only_hits: bool,
+    extent: RehearsalExtent,
     disbelieved: u64,
 }
 
@@ -147,7 +155,7 @@ impl Rehearsal {
         own: &[ServiceRule],
         settings: &mut Settings,
         allowed: Allowed,
-        only_hits: bool,
+        extent: RehearsalExtent,
     ) -> Rehearsal {
         settings.track_max = settings.track_max.max(TRACK);
         let policies: Vec<_> = own.iter().zip(&rules).map(|(rule, ready)| policy::of(rule, ready)).collect();
@@ -159,7 +167,7 @@ impl Rehearsal {
         let limits = policies.iter().map(|policy| policy.limits).collect();
         let (backend, world) = Recorder::open(options(settings), allowed.clone().into());
         let mut observer = Observer::new(rules, limits, ipv6_prefix, slots, KEY);
-        if only_hits {
+        if extent == RehearsalExtent::Hits {
             observer.detector.skip_successes();
         }
         Rehearsal {
@@ -171,7 +179,7 @@ impl Rehearsal {
                 ipv6_prefix,
             },
             clock: Clock { now, local, last: Wall(0), stamp: None },
-            only_hits,
+            extent,
             disbelieved: 0,
         }
     }
@@ -185,14 +193,14 @@ impl Rehearsal {
     /// Looks through whole lines for the rules whose bits are set; `each` gets the number of the line in the
     /// block.
     pub fn block(&mut self, wanted: RuleBits, block: &[u8], each: &mut dyn FnMut(usize, RehearsalEvent<'_>)) {
-        let Rehearsal { observer: Observer { detector, counter }, court, clock, only_hits, .. } = self;
+        let Rehearsal { observer: Observer { detector, counter }, court, clock, extent, .. } = self;
         detector.block(wanted, block, &mut |at, line, hit| {
-            if *only_hits && hit.request.is_none() {
+            if *extent == RehearsalExtent::Hits && hit.request.is_none() {
                 return hit_only(&hit, &mut |event| each(at, event));
             }
             clock.set(decide::stamp(line, &hit));
             let now = clock.now();
-            if *only_hits {
+            if *extent == RehearsalExtent::Hits {
                 return court.request(now, counter, &hit, line, &mut |event| each(at, event));
             }
             // Whose log it is cannot be known here: it is taken for one that only the service writes.
@@ -232,7 +240,7 @@ impl Rehearsal {
         record: &LogRecord<'_>,
         each: &mut dyn FnMut(RehearsalEvent<'_>),
     ) {
-        let Rehearsal { observer, court, clock, only_hits, disbelieved } = self;
+        let Rehearsal { observer, court, clock, extent, disbelieved } = self;
         if let Written::At(at) = record.written {
             clock.last = at;
         }
@@ -241,10 +249,12 @@ impl Rehearsal {
         *disbelieved += u64::from(believed == 0 && wanted != 0);
         detector.record(believed, record.program, record.pid, record.message, &mut |hit| {
             let now = clock.now();
-            match (*only_hits, hit.request.is_some()) {
-                (true, false) => hit_only(&hit, each),
-                (true, true) => court.request(now, counter, &hit, record.message, each),
-                (false, _) => court.take((now, clock.now), counter, &hit, record.message, each),
+            match (*extent, hit.request.is_some()) {
+                (RehearsalExtent::Hits, false) => hit_only(&hit, each),
+                (RehearsalExtent::Hits, true) => court.request(now, counter, &hit, record.message, each),
+                (RehearsalExtent::Decisions, _) => {
+                    court.take((now, clock.now), counter, &hit, record.message, each)
+                }
             }
         });
     }

@@ -115,10 +115,7 @@ impl Loader for FallbackBatch {
     }
 
     fn unsaid(&self) -> Vec<(Severity, u32, &'static str, &'static str)> {
-        let row = |said: &Unsaid| {
-            let severity = if said.is_warning { Severity::Warning } else { Severity::Error };
-            (severity, said.statement, said.key, said.why)
-        };
+        let row = |said: &Unsaid| (said.severity, said.statement, said.key, said.why);
         self.text.unsaid().iter().map(row).collect()
     }
 

@@ -46,6 +46,41 @@ pub enum Field {
     WayBack,
 }
 
+/// Whose addresses and ports are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketSide {
+    /// Of who sends the packet.
+    Source,
+    /// Of whom it is for.
+    Destination,
+}
+
+impl PacketSide {
+    /// Both, in the order in which headers have them.
+    pub const BOTH: [PacketSide; 2] = [PacketSide::Source, PacketSide::Destination];
+
+    /// Of two things, that for this side.
+    #[must_use]
+    pub fn of<T>(self, source: T, destination: T) -> T {
+        match self {
+            PacketSide::Source => source,
+            PacketSide::Destination => destination,
+        }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(self) -> Field {
+        self.of(Field::Src, Field::Dst)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(self) -> Field {
+        self.of(Field::Sport, Field::Dport)
+    }
+}
+
 /// What a field is compared with.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Values {

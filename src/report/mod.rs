@@ -200,30 +200,28 @@ impl Totals {
         each_addr(self.rules_of.by_name(), &mut |addr, bans, last| all.add(addr, bans, last));
         let (rules, ports) = (self.rules_of.by_name(), self.ports_of.by_name());
         for row in all.by_count().iter().take(most) {
-            let (rules, ports) = (parts_of(rules, &row.name, true), parts_of(ports, &row.name, false));
+            let rules =
+                listed(&mut parts_of(rules, &row.name), &|part| format!("{}:{}", part.name, part.count));
+            let ports = listed(&mut parts_of(ports, &row.name), &|part| part.name.to_string());
             each(BannedSource { addr: &row.name, bans: row.count, last: row.last, rules, ports });
         }
     }
 }
 
-/// The second parts of the names that begin with this one, with their counts or without; of a tally in the
-/// order of names.
-fn parts_of(rows: &[Tallied], first: &str, counts: bool) -> String {
+/// The second parts of the names that begin with this one; of a tally in the order of names.
+fn parts_of(rows: &[Tallied], first: &str) -> Tally {
     let first = pair(first, "");
     let (start, mut parts) = (rows.partition_point(|row| *row.name < *first), Tally::default());
     for row in rows.iter().skip(start) {
         let Some(part) = row.name.strip_prefix(&*first) else { break };
         parts.add(part, row.count, row.last);
     }
-    let mut text = String::new();
-    for part in parts.by_count() {
-        text.push_str(if text.is_empty() { "" } else { "," });
-        text.push_str(&part.name);
-        if counts {
-            text.push_str(&format!(":{}", part.count));
-        }
-    }
-    text
+    parts
+}
+
+/// Those that came most often first, in one text.
+fn listed(parts: &mut Tally, word: &dyn Fn(&Tallied) -> String) -> String {
+    parts.by_count().iter().map(word).collect::<Vec<_>>().join(",")
 }
 
 fn pair(first: &str, second: &str) -> String {

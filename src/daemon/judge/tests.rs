@@ -6,7 +6,7 @@ use crate::ban::Options;
 use crate::base::clock::Span;
 use crate::config::{load_rule, parse_global};
 use crate::daemon::policy;
-use crate::daemon::rehearse::{self, Rehearsal};
+use crate::daemon::rehearse::{self, Rehearsal, RehearsalExtent};
 use crate::firewall::record::{RecordedStep, Recorder, World};
 use crate::state::journal::BanJournal;
 use nix::errno::Errno;
@@ -315,7 +315,8 @@ type Fates = (Vec<(String, Option<u64>)>, Vec<String>);
 /// Gives each line to a rehearsal and to the daemon, at the time that it has for the rehearsal.
 fn both(host: &mut JudgeHost, log: &str, allow: &[&str]) -> [Fates; 2] {
     let (mut settings, own, ready) = compiled(host.settings.clone(), &host.rule);
-    let mut rehearsal = Rehearsal::new(vec![ready], &[own], &mut settings, allowed(allow), false);
+    let all = RehearsalExtent::Decisions;
+    let mut rehearsal = Rehearsal::new(vec![ready], &[own], &mut settings, allowed(allow), all);
     rehearsal.protect_nobody();
     let (mut bans, mut exempt) = (Vec::new(), Vec::new());
     host.banned();

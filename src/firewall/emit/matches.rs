@@ -7,7 +7,7 @@ use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
 use crate::firewall::field;
 use crate::firewall::nft::expr::{self, Cmp, PayloadBase, REG};
-use crate::plan::{Addresses, Field, Interfaces, Limit, Ports, Rule, Test, Values};
+use crate::plan::{Addresses, Field, Interfaces, Limit, PacketSide, Ports, Rule, Test, Values};
 
 /// Prefix of an IPv6 address that shares one bucket.
 const BUCKET_PREFIX: u32 = 64;
@@ -37,13 +37,11 @@ impl TableBatch {
         self.lookup(set);
     }
 
-    fn addresses(&mut self, statement: u32, family: Family, is_source: bool, list: &Addresses) {
+    fn addresses(&mut self, statement: u32, family: Family, side: PacketSide, list: &Addresses) {
         let len = family.bytes();
-        let offset = match (family, is_source) {
-            (Family::V4, true) => 12,
-            (Family::V4, false) => 16,
-            (Family::V6, true) => 8,
-            (Family::V6, false) => 24,
+        let offset = match family {
+            Family::V4 => side.of(12, 16),
+            Family::V6 => side.of(8, 24),
         };
         let len = u32::try_from(len).unwrap_or(0);
         expr::push_payload(&mut self.rule, PayloadBase::Network, offset, len);
@@ -186,8 +184,9 @@ impl TableBatch {
             self.interfaces(of, libc::NFT_META_OIFNAME, list);
         }
         if let Some(family) = rule.family {
-            for (is_source, list) in [(true, &rule.src), (false, &rule.dst)] {
-                list.iter().for_each(|list| self.addresses(of, family, is_source, list));
+            for side in PacketSide::BOTH {
+                let list = side.of(&rule.src, &rule.dst);
+                list.iter().for_each(|list| self.addresses(of, family, side, list));
             }
         }
         if let Some(proto) = rule.proto {

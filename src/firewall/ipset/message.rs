@@ -246,10 +246,19 @@ pub fn about(buf: &mut MsgBuf, command: Command, how: (u16, u32), set: &str, oth
     buf.finish(open);
 }
 
+/// How much of a set an answer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// What it is.
+    Header,
+    /// Its elements, too.
+    Elements,
+}
+
 /// A question for a set, all of them if the name is empty, with or without its elements.
-pub fn list(buf: &mut MsgBuf, how: (u16, u32), set: &str, elements: bool) {
+pub fn list(buf: &mut MsgBuf, how: (u16, u32), set: &str, depth: Depth) {
     let open = begin(buf, Command::List, how, 0, set);
-    if !elements {
+    if depth == Depth::Header {
         number(buf, IPSET_ATTR_FLAGS, LIST_HEADER);
     }
     buf.finish(open);

@@ -7,7 +7,7 @@ pub mod message;
 use crate::ban::{Doing, Failure};
 use crate::sys::netlink::{Lost, NlSocket, strerror};
 use crate::sys::nlattr::{ACK, CREATE, DUMP, EXCL, Msg, MsgBuf, NLMSG_DONE};
-use message::{Command, Elem, Elements, Found, Header, SetSpec};
+use message::{Command, Depth, Elem, Elements, Found, Header, SetSpec};
 use mnl::Bus;
 use nix::errno::Errno;
 use std::time::Duration;
@@ -147,14 +147,14 @@ impl Sets {
     fn question(
         &mut self,
         set: &str,
-        elements: bool,
+        depth: Depth,
         restart: &mut dyn FnMut(),
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<bool, Failure> {
         for round in 1.. {
             restart();
             let seq = self.socket.next_seq();
-            message::list(&mut self.buf, (DUMP | ACK, seq), set, elements);
+            message::list(&mut self.buf, (DUMP | ACK, seq), set, depth);
             match self.exchange(&mut |m| each(m.payload)) {
                 Ok(Answer(Code(0), _)) => return Ok(true),
                 Ok(Answer(code, _)) if code.is_no_set() => return Ok(false),
@@ -178,7 +178,8 @@ impl Sets {
         restart: &mut dyn FnMut(),
         each: &mut dyn FnMut(&Header<'_>),
     ) -> Result<(), Failure> {
-        self.question("", false, restart, &mut |m| message::header(m).iter().for_each(&mut *each)).map(drop)
+        self.question("", Depth::Header, restart, &mut |m| message::header(m).iter().for_each(&mut *each))
+            .map(drop)
     }
 
     /// One set; `false`: it is not there.
@@ -186,7 +187,7 @@ impl Sets {
     /// # Errors
     /// The kernel's.
     pub fn header(&mut self, set: &str, each: &mut dyn FnMut(&Header<'_>)) -> Result<bool, Failure> {
-        self.question(set, false, &mut || (), &mut |m| message::header(m).iter().for_each(&mut *each))
+        self.question(set, Depth::Header, &mut || (), &mut |m| message::header(m).iter().for_each(&mut *each))
     }
 
     /// Every element of a set; `false`: there is no such set.
@@ -199,7 +200,7 @@ impl Sets {
         restart: &mut dyn FnMut(),
         each: &mut dyn FnMut(Found<'_>),
     ) -> Result<bool, Failure> {
-        self.question(set, true, restart, &mut |m| message::elements(m).for_each(&mut *each))
+        self.question(set, Depth::Elements, restart, &mut |m| message::elements(m).for_each(&mut *each))
     }
 
     /// Sends one message that is written now.

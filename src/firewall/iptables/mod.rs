@@ -33,7 +33,7 @@ use nix::errno::Errno;
 use restore::Via;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
-use text::{family_name, set_name};
+use text::{Removal, family_name, set_name};
 
 /// Where bans are kept, for people.
 pub(super) const PLACE: &str = "iptables, and sets of ip_set named mef_*";
@@ -133,6 +133,15 @@ struct Registry {
 /// How often and after how long a comment that is being written is asked for again.
 const BLANK_TRIES: u32 = 20;
 const BLANK_PAUSE: Duration = Duration::from_millis(1);
+
+/// What is made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// What bans need.
+    Bans,
+    /// That, and what watches packets.
+    Whole,
+}
 
 /// The way to both.
 pub struct Fallback {
@@ -273,7 +282,8 @@ impl Fallback {
         match self.look()? {
             Some(mark) => Ok(mark),
             // Who makes bans by hand knows nothing of packets; the daemon does.
-            None => self.make(packets::parts(&self.options, Capabilities::NONE) != 0),
+            None if packets::parts(&self.options, Capabilities::NONE) == 0 => self.make(Extent::Bans),
+            None => self.make(Extent::Whole),
         }
     }
 
@@ -285,12 +295,12 @@ impl Fallback {
 
     /// Makes everything anew; bans and lists that are there stay.
     fn rebuild(&mut self) -> Result<Mark, Failure> {
-        self.make(true)
+        self.make(Extent::Whole)
     }
 
     /// Makes the sets that are missing, fills the allow list if it is, and writes all rules anew, those for
-    /// packets only `with_packets`: who makes a ban knows nothing of these.
-    fn make(&mut self, with_packets: bool) -> Result<Mark, Failure> {
+    /// packets only of the whole: who makes a ban knows nothing of these.
+    fn make(&mut self, extent: Extent) -> Result<Mark, Failure> {
         self.make_set(&SetSpec { timed: true, ..spec(MADE, Type::Hosts, Family::V4) })?;
         let registry = self.registry()?;
         let former = registry.mark;
@@ -314,9 +324,9 @@ impl Fallback {
         }
         self.recreated |= former.is_none();
         self.scopes = registry.scopes;
-        let kept = (!with_packets).then(|| former.map_or(0, |former| former.parts));
+        let kept = (extent == Extent::Bans).then(|| former.map_or(0, |former| former.parts));
         let mut lacks = self.options.without;
-        if with_packets {
+        if extent == Extent::Whole {
             former.map_or(Ok(()), |former| self.forget_counts(former, prefix))?;
             lacks = lacks.and(self.make_packet_sets(lacks, prefix)?);
         } else {
@@ -329,7 +339,7 @@ impl Fallback {
         if kept.is_none() {
             self.drop_packet_sets(mark.lacks)?;
         }
-        if with_packets && mark.parts & packets::SCAN != 0 {
+        if extent == Extent::Whole && mark.parts & packets::SCAN != 0 {
             self.calm()?;
         }
         if former != Some(mark) {
@@ -410,7 +420,7 @@ impl Fallback {
         let mark = self.registry()?.mark;
         for family in Family::ALL {
             if let Some((mark, place)) = mark.and_then(|mark| Some((mark, mark.of(family)?))) {
-                self.drop_rules(family, place, true);
+                self.drop_rules(family, place, Removal::Everything);
                 if mark.parts != 0 {
                     self.drop_packets(family, place.1, mark.jumps_of(family));
                 }

@@ -4,7 +4,7 @@
 
 use super::packets::{self, Packets};
 use super::restore::{self, Via};
-use super::text::{self, Jumps, Plan, family_name};
+use super::text::{self, Jumps, Plan, Removal, family_name};
 use super::{Fallback, Mark, NO_VIA, ban_set};
 use crate::ban::{Capabilities, Capability, Doing, Failure, Options, ScanOptions, SeenOptions};
 use crate::base::range::Family;
@@ -85,8 +85,9 @@ impl Fallback {
             };
             // What another place or program has of ours is asked no more.
             if let Some((old, old_via)) = before.filter(|before| *before != (*place, *via)) {
-                let all = old_via != *via || !text::share_table(old, *place);
-                self.drop_rules(family, (old, old_via), all);
+                let stays = old_via == *via && text::share_table(old, *place);
+                let removal = if stays { Removal::Jumps } else { Removal::Everything };
+                self.drop_rules(family, (old, old_via), removal);
                 if old_via != *via {
                     self.drop_packets(family, old_via, there);
                 }
@@ -268,10 +269,10 @@ impl Fallback {
         let _ = restore::restore_via(family, &texts, via);
     }
 
-    /// Takes our jumps out of a place, or (`all`) all rules; what is not there need not be taken out.
-    pub(super) fn drop_rules(&mut self, family: Family, (place, via): (usize, Via), all: bool) {
+    /// Takes our rules out of a place; what is not there need not be taken out.
+    pub(super) fn drop_rules(&mut self, family: Family, (place, via): (usize, Via), removal: Removal) {
         let plan = Plan { options: &self.options, scopes: &[], lacks: Capabilities::NONE, place, bare: &[] };
-        let texts = guesses(1).map(|jumps| plan.none(family, jumps, all));
+        let texts = guesses(1).map(|jumps| plan.none(family, jumps, removal));
         // Others may have done it before.
         let _ = restore::restore_via(family, &texts, via);
     }

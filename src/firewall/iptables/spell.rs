@@ -4,7 +4,7 @@
 
 use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
-use crate::plan::{Addresses, Field, Interfaces, Ports, Rule, Test, Values, ct};
+use crate::plan::{Addresses, Field, Interfaces, PacketSide, Ports, Rule, Test, Values, ct};
 
 /// Ports that one rule can ask for; a range counts twice.
 const MULTIPORT_MAX: usize = 15;
@@ -25,12 +25,44 @@ const DAY_END: u128 = 86_399;
 pub(super) struct Matches {
     /// What every packet has to pass, at once.
     pub(super) plain: String,
-    /// Lists: a packet has to pass one of each, or (`true`) none of each.
-    pub(super) lists: Vec<(bool, Vec<String>)>,
+    /// Lists: a packet has to pass one of each, or none of each.
+    pub(super) lists: Vec<(Sense, Vec<String>)>,
     /// No packet can pass.
     pub(super) never: bool,
     /// What cannot be said: the key of the language, and why.
     pub(super) unsaid: Option<(&'static str, &'static str)>,
+}
+
+/// Whether a packet is to be so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sense {
+    Is,
+    IsNot,
+}
+
+impl Sense {
+    fn from_not(not: bool) -> Sense {
+        if not { Sense::IsNot } else { Sense::Is }
+    }
+
+    fn opposite(self) -> Sense {
+        self.of(Sense::IsNot, Sense::Is)
+    }
+
+    /// Of two things, that for this one.
+    fn of<T>(self, is: T, is_not: T) -> T {
+        match self {
+            Sense::Is => is,
+            Sense::IsNot => is_not,
+        }
+    }
+}
+
+/// How often one rule there can ask for the same thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Once,
+    Often,
 }
 
 /// What is known of named sets.
@@ -44,8 +76,8 @@ pub(super) trait Names {
 }
 
 /// An option of a module, or what is not to be so.
-pub(super) fn option(not: bool, module: &str, name: &str, value: &str) -> String {
-    [" -m ", module, if not { " ! --" } else { " --" }, name, " ", value].concat()
+pub(super) fn option(sense: Sense, module: &str, name: &str, value: &str) -> String {
+    [" -m ", module, sense.of(" --", " ! --"), name, " ", value].concat()
 }
 
 /// What stands between: `a-b`, or `a` if that is all.
@@ -62,22 +94,20 @@ impl Matches {
         for (list, letter) in [(&rule.iif, "i"), (&rule.oif, "o")] {
             list.iter().for_each(|list| this.interfaces(list, letter));
         }
-        for (list, is_source) in [(&rule.src, true), (&rule.dst, false)] {
-            match list {
+        for side in PacketSide::BOTH {
+            match side.of(&rule.src, &rule.dst) {
                 None => {}
-                Some(Addresses::Set(set)) => this.set(false, &names.addresses(set.as_str()), is_source),
-                Some(Addresses::Ranges(ranges)) => this.addresses(false, ranges, (family, is_source), names),
+                Some(Addresses::Set(set)) => this.set(Sense::Is, &names.addresses(set.as_str()), side),
+                Some(Addresses::Ranges(ranges)) => this.addresses(Sense::Is, ranges, (family, side), names),
             }
-        }
-        for (list, is_source) in [(&rule.sport, true), (&rule.dport, false)] {
-            match list {
+            match side.of(&rule.sport, &rule.dport) {
                 None => {}
-                Some(Ports::Set(set)) => this.ports(false, &names.ports(set.as_str()), is_source),
-                Some(Ports::Ranges(ranges)) => this.ports(false, ranges, is_source),
+                Some(Ports::Set(set)) => this.ports(Sense::Is, &names.ports(set.as_str()), side),
+                Some(Ports::Ranges(ranges)) => this.ports(Sense::Is, ranges, side),
             }
         }
         if rule.ct != 0 {
-            this.states(false, rule.ct);
+            this.states(Sense::Is, rule.ct);
         }
         rule.tests.iter().for_each(|test| this.test(test, rule.proto, family, names));
         this
@@ -85,66 +115,64 @@ impl Matches {
 
     /// One of these, or none of these. Of what can stand in a rule once only, what is not to be is a list of
     /// rules, too.
-    fn either(&mut self, not: bool, once: bool, mut all: Vec<String>) {
-        match (not, all.len()) {
-            (false, 0) => self.never = true,
-            (false, 1) => self.plain.extend(all.pop()),
-            (false, _) => self.lists.push((false, all)),
-            (true, _) if !once => self.plain.extend(all),
-            (true, 0) => {}
-            (true, _) => self.lists.push((true, all)),
+    fn either(&mut self, sense: Sense, asks: Asks, mut all: Vec<String>) {
+        match (sense, all.len()) {
+            (Sense::Is, 0) => self.never = true,
+            (Sense::Is, 1) => self.plain.extend(all.pop()),
+            (Sense::IsNot, 0) => {}
+            (Sense::IsNot, _) if asks == Asks::Often => self.plain.extend(all),
+            _ => self.lists.push((sense, all)),
         }
     }
 
     fn interfaces(&mut self, list: &Interfaces, letter: &str) {
         let word = |name: &IfName| [" -", letter, " ", &name.as_str().replace('*', "+")].concat();
+        let sense = Sense::from_not(list.not);
         let plus = list.names.iter().any(|name| name.as_str().trim_end_matches('*').ends_with('+'));
         if plus {
             self.unsaid = Some((if letter == "i" { "iif" } else { "oif" }, "a + ends wildcards there"));
         }
         match list.names.as_slice() {
-            [one] if list.not => self.plain.extend([" !", &word(one)]),
-            all => self.either(list.not, true, all.iter().map(word).collect()),
+            [one] if sense == Sense::IsNot => self.plain.extend([" !", &word(one)]),
+            all => self.either(sense, Asks::Once, all.iter().map(word).collect()),
         }
         if list.except_lo {
-            self.lists.push((true, vec![[" -", letter, " lo"].concat()]));
+            self.lists.push((Sense::IsNot, vec![[" -", letter, " lo"].concat()]));
         }
     }
 
-    fn set(&mut self, not: bool, set: &str, is_source: bool) {
-        self.plain += &option(not, "set", "match-set", set);
+    fn set(&mut self, sense: Sense, set: &str, side: PacketSide) {
+        self.plain += &option(sense, "set", "match-set", set);
         // A set of others may have a port and one more address beside it.
-        self.plain += match (set.starts_with(super::written::PREFIX), is_source) {
-            (true, true) => " src",
-            (true, false) => " dst",
-            (false, true) => " src,dst,dst",
-            (false, false) => " dst,dst,src",
+        self.plain += match set.starts_with(super::written::PREFIX) {
+            true => side.of(" src", " dst"),
+            false => side.of(" src,dst,dst", " dst,dst,src"),
         };
     }
 
     fn addresses(
         &mut self,
-        not: bool,
+        sense: Sense,
         ranges: &[Range],
-        (family, is_source): (Family, bool),
+        (family, side): (Family, PacketSide),
         names: &mut dyn Names,
     ) {
         if ranges.len() > NETS_MAX {
-            return self.set(not, &names.list(family, ranges), is_source);
+            return self.set(sense, &names.list(family, ranges), side);
         }
-        let (letter, word) = if is_source { (" -s ", "src-range") } else { (" -d ", "dst-range") };
+        let (letter, word) = side.of((" -s ", "src-range"), (" -d ", "dst-range"));
         let one = |range: &Range| match range.as_net() {
-            Some(net) if !not => [letter, &net.to_string()].concat(),
+            Some(net) if sense == Sense::Is => [letter, &net.to_string()].concat(),
             _ => {
                 let (first, last) = (range.first().to_string(), range.last().to_string());
-                option(not, "iprange", word, &[&first, "-", &last].concat())
+                option(sense, "iprange", word, &[&first, "-", &last].concat())
             }
         };
-        self.either(not, false, ranges.iter().map(one).collect());
+        self.either(sense, Asks::Often, ranges.iter().map(one).collect());
     }
 
-    fn ports(&mut self, not: bool, mut ranges: &[(u16, u16)], is_source: bool) {
-        let (mut all, word) = (Vec::new(), if is_source { "sports" } else { "dports" });
+    fn ports(&mut self, sense: Sense, mut ranges: &[(u16, u16)], side: PacketSide) {
+        let (mut all, word) = (Vec::new(), side.of("sports", "dports"));
         while !ranges.is_empty() {
             let mut slots = 0;
             let fits = |(first, last): &&(u16, u16)| {
@@ -153,73 +181,76 @@ impl Matches {
             };
             let (some, rest) = ranges.split_at(ranges.iter().take_while(fits).count().max(1));
             all.push(option(
-                not,
+                sense,
                 "multiport",
                 word,
                 &joined(some, &|a, b| span(&number(a), ":", &number(b))),
             ));
             ranges = rest;
         }
-        self.either(not, false, all);
+        self.either(sense, Asks::Often, all);
     }
 
-    fn states(&mut self, not: bool, bits: u8) {
+    fn states(&mut self, sense: Sense, bits: u8) {
         let words: Vec<&str> = set_words(&STATES, bits.into());
-        self.plain += &option(not, "conntrack", "ctstate", &words.join(","));
+        self.plain += &option(sense, "conntrack", "ctstate", &words.join(","));
     }
 
     /// A condition on a field.
     fn test(&mut self, test: &Test, proto: Option<u8>, family: Family, names: &mut dyn Names) {
-        let is_source = matches!(test.field, Field::Src | Field::Sport | Field::SrcKind);
+        let side = match test.field {
+            Field::Src | Field::Sport | Field::SrcKind => PacketSide::Source,
+            _ => PacketSide::Destination,
+        };
+        let sense = Sense::from_not(test.not);
         let ranges = match (&test.values, test.field) {
             (Values::Set(set), Field::Src | Field::Dst) => {
-                return self.set(test.not, &names.addresses(set.as_str()), is_source);
+                return self.set(sense, &names.addresses(set.as_str()), side);
             }
-            (Values::Set(set), _) => return self.ports(test.not, &names.ports(set.as_str()), is_source),
+            (Values::Set(set), _) => return self.ports(sense, &names.ports(set.as_str()), side),
             (Values::Ranges(ranges), _) => ranges.as_slice(),
         };
         let value = ranges.first().map_or(0, |(first, _)| *first);
-        let not = test.not;
         match test.field {
             Field::Src | Field::Dst => {
                 let ranges: Vec<Range> =
                     ranges.iter().filter_map(|numbers| Range::of_numbers(family, *numbers)).collect();
-                self.addresses(not, &ranges, (family, is_source), names);
+                self.addresses(sense, &ranges, (family, side), names);
             }
             Field::Sport | Field::Dport => {
                 let port = |n: u128| u16::try_from(n).unwrap_or(u16::MAX);
                 let ranges: Vec<(u16, u16)> = ranges.iter().map(|(a, b)| (port(*a), port(*b))).collect();
-                self.ports(not, &ranges, is_source);
+                self.ports(sense, &ranges, side);
             }
             Field::Proto => {
                 let all: Vec<String> =
                     each(ranges).iter().map(|n| [" -p ", &n.to_string()].concat()).collect();
                 match all.as_slice() {
-                    [one] if not => self.plain.extend([" !", one]),
-                    _ => self.either(not, true, all),
+                    [one] if sense == Sense::IsNot => self.plain.extend([" !", one]),
+                    _ => self.either(sense, Asks::Once, all),
                 }
             }
-            Field::Flags => self.flags(not, value, test.mask),
+            Field::Flags => self.flags(sense, value, test.mask),
             Field::Mark => {
                 let mask = if test.mask > 0 { test.mask } else { u128::from(u32::MAX) };
-                self.plain += &option(not, "mark", "mark", &[&number(value), "/", &number(mask)].concat());
+                self.plain += &option(sense, "mark", "mark", &[&number(value), "/", &number(mask)].concat());
             }
             // Which of the bits are set.
             Field::Status => {
                 let bits = u8::try_from((test.mask & 16) << 2 | test.mask & 32).unwrap_or(0);
-                self.states(!not, bits & (ct::DNAT | ct::SNAT));
+                self.states(sense.opposite(), bits & (ct::DNAT | ct::SNAT));
             }
-            Field::SrcKind | Field::DstKind => self.kinds(not, ranges, is_source, family),
+            Field::SrcKind | Field::DstKind => self.kinds(sense, ranges, side, family),
             Field::Day => {
                 let days = joined_each(ranges, &DAYS);
-                self.plain += &option(not, "time", "weekdays", &days);
+                self.plain += &option(sense, "time", "weekdays", &days);
             }
-            Field::Time => self.times(not, ranges),
+            Field::Time => self.times(sense, ranges),
             Field::WayBack => {
                 self.unsaid = Some(("rpf", "the way back can be asked for in other tables alone"));
             }
             Field::Icmp | Field::Uid | Field::Gid | Field::Dscp | Field::Mac => {
-                self.values(test.field, not, ranges, (family, proto));
+                self.values(test.field, sense, ranges, (family, proto));
             }
         }
     }
@@ -228,7 +259,7 @@ impl Matches {
     fn values(
         &mut self,
         field: Field,
-        not: bool,
+        sense: Sense,
         ranges: &[(u128, u128)],
         (family, proto): (Family, Option<u8>),
     ) {
@@ -247,22 +278,22 @@ impl Matches {
         }
         let all: Vec<String> = if owner {
             let range = |(a, b): &(u128, u128)| span(&number(*a), "-", &number(*b));
-            ranges.iter().map(|range_of| option(not, module, name, &range(range_of))).collect()
+            ranges.iter().map(|range_of| option(sense, module, name, &range(range_of))).collect()
         } else {
             let word = |n: u128| if field == Field::Mac { mac(n) } else { number(n) };
-            each(ranges).into_iter().map(|n| option(not, module, name, &word(n))).collect()
+            each(ranges).into_iter().map(|n| option(sense, module, name, &word(n))).collect()
         };
         // A packet that no socket sends has no owner, of whom it could be said who he is not.
-        if owner && not {
+        if owner && sense == Sense::IsNot {
             self.plain += " -m owner --socket-exists";
         }
         if field == Field::Icmp && ranges.iter().any(|(_, last)| *last == 255) {
             self.unsaid = Some(("icmp", "type 255 stands for every type there"));
         }
-        self.either(not, false, all);
+        self.either(sense, Asks::Often, all);
     }
 
-    fn flags(&mut self, not: bool, value: u128, mask: u128) {
+    fn flags(&mut self, sense: Sense, value: u128, mask: u128) {
         let known = (1 << FLAGS.len()) - 1;
         let mask = if mask == 0 { 255 } else { mask };
         if mask & !known != 0 {
@@ -272,25 +303,25 @@ impl Matches {
             let words = set_words(&FLAGS, bits);
             if words.is_empty() { "NONE".to_owned() } else { words.join(",") }
         };
-        self.plain += &option(not, "tcp", "tcp-flags", &[&words(mask), " ", &words(value)].concat());
+        self.plain += &option(sense, "tcp", "tcp-flags", &[&words(mask), " ", &words(value)].concat());
     }
 
-    fn kinds(&mut self, not: bool, ranges: &[(u128, u128)], is_source: bool, family: Family) {
+    fn kinds(&mut self, sense: Sense, ranges: &[(u128, u128)], side: PacketSide, family: Family) {
         let mut known = each(ranges);
         known.retain(|n| family == Family::V4 || *n != BROADCAST);
         if known.is_empty() {
             // IPv6 has no broadcasts.
-            self.never |= !not;
+            self.never |= sense == Sense::Is;
             return;
         }
         let words: Vec<&str> = known.iter().map(|n| word(&KINDS, *n)).collect();
-        let name = if is_source { "src-type" } else { "dst-type" };
-        self.plain += &option(not, "addrtype", name, &words.join(","));
+        let name = side.of("src-type", "dst-type");
+        self.plain += &option(sense, "addrtype", name, &words.join(","));
     }
 
-    fn times(&mut self, not: bool, ranges: &[(u128, u128)]) {
+    fn times(&mut self, sense: Sense, ranges: &[(u128, u128)]) {
         let mut outside = Vec::new();
-        if not {
+        if sense == Sense::IsNot {
             let mut next = 0;
             for (first, last) in ranges {
                 outside.extend(first.checked_sub(1).filter(|end| next <= *end).map(|end| (next, end)));
@@ -299,10 +330,10 @@ impl Matches {
             outside.extend((next <= DAY_END).then_some((next, DAY_END)));
         }
         let one = |(first, last): &(u128, u128)| {
-            option(false, "time", "timestart", &[&clock(*first), " --timestop ", &clock(*last)].concat())
+            option(Sense::Is, "time", "timestart", &[&clock(*first), " --timestop ", &clock(*last)].concat())
         };
-        let ranges = if not { outside.as_slice() } else { ranges };
-        self.either(false, false, ranges.iter().map(one).collect());
+        let ranges = sense.of(ranges, outside.as_slice());
+        self.either(Sense::Is, Asks::Often, ranges.iter().map(one).collect());
     }
 }
 

@@ -55,6 +55,15 @@ pub(super) fn family_name(base: &str, family: Family) -> String {
     [PREFIX, base, digit].concat()
 }
 
+/// What of ours goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// What leads to our chains.
+    Jumps,
+    /// That and the chains.
+    Everything,
+}
+
 /// The places that will do, by their numbers, the best first: not every kernel has all tables.
 pub(super) fn places(options: &Options) -> &'static [usize] {
     match options.reach {
@@ -125,11 +134,11 @@ impl Plan<'_> {
         text + "COMMIT\n"
     }
 
-    /// Takes the jumps away, or (`all`) everything.
-    pub(super) fn none(&self, family: Family, jumps: Jumps, all: bool) -> String {
+    /// Takes our rules away.
+    pub(super) fn none(&self, family: Family, jumps: Jumps, removal: Removal) -> String {
         let mut text = self.begin();
         self.drop_jumps(&mut text, family, jumps);
-        for option in ["-F", "-X"].into_iter().filter(|_| all) {
+        for option in ["-F", "-X"].into_iter().filter(|_| removal == Removal::Everything) {
             let _ = write!(text, "{option} {GATE}\n{option} {HIT}\n");
         }
         text + "COMMIT\n"

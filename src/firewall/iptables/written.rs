@@ -2,7 +2,8 @@
 //! A plan as texts for `iptables-restore`: chains of the tables filter and nat, and the sets that they ask,
 //! under names that say which rule set they are of. Nothing here leads packets to them.
 
-use super::spell::{Matches, Names, option, span};
+use super::spell::{Matches, Names, Sense, option, span};
+use crate::base::diag::Severity;
 use crate::base::name::Name;
 use crate::base::range::{Family, Range};
 use crate::base::siphash::sip13;
@@ -50,8 +51,8 @@ pub struct Unsaid {
     pub key: &'static str,
     /// Why, for people.
     pub why: &'static str,
-    /// It is loaded nevertheless, and this is what is different.
-    pub is_warning: bool,
+    /// A warning: it is loaded nevertheless, and this is what is different.
+    pub severity: Severity,
 }
 
 /// The rules of a table.
@@ -167,10 +168,10 @@ impl Text {
         table.origins.push(origin);
     }
 
-    fn say(&mut self, statement: u32, (key, why): (&'static str, &'static str), is_warning: bool) {
+    fn say(&mut self, statement: u32, (key, why): (&'static str, &'static str), severity: Severity) {
         // A rule of both families says it twice.
         if !self.unsaid.iter().any(|known| known.statement == statement && known.key == key) {
-            self.unsaid.push(Unsaid { statement, key, why, is_warning });
+            self.unsaid.push(Unsaid { statement, key, why, severity });
         }
     }
 
@@ -240,29 +241,29 @@ impl Text {
         let origin = rule.origin;
         let mut matches = Matches::of(rule, place.0, self);
         if let Some(unsaid) = matches.unsaid {
-            self.say(origin, unsaid, false);
+            self.say(origin, unsaid, Severity::Error);
         }
         if matches.never {
             return;
         }
         if !rule.comment.is_empty() {
-            matches.plain += &option(false, "comment", "comment", &quoted(&rule.comment, COMMENT_MAX));
+            matches.plain += &option(Sense::Is, "comment", "comment", &quoted(&rule.comment, COMMENT_MAX));
         }
         let steps = self.steps(place, rule);
         // Ports, types of ICMP and some targets want the protocol to stand in the same rule.
         let proto = rule.proto.map(|n| [" -p ", &n.to_string()].concat()).unwrap_or_default();
         let (mut chain, mut plain) = (chain, matches.plain);
-        for (not, list) in matches.lists {
+        for (sense, list) in matches.lists {
             let next = self.new_chain(place);
             let jump = [" -j ", &chain_name(next)].concat();
             for one in list {
-                if not {
+                if sense == Sense::IsNot {
                     self.line(place, (next, origin), [&[&proto, &*one].concat(), " -j RETURN"]);
                 } else {
                     self.line(place, (chain, origin), [&[plain.as_str(), &one].concat(), &jump]);
                 }
             }
-            if not {
+            if sense == Sense::IsNot {
                 self.line(place, (chain, origin), [&plain, &jump]);
             }
             (chain, plain) = (next, proto.clone());
@@ -293,7 +294,11 @@ impl Text {
                 LogTarget::Group(number) => (" -j NFLOG --nflog-group ", number, " --nflog-prefix ", group),
             };
             if prefix.len() > max {
-                self.say(rule.origin, ("log", "the prefix is cut: 29 bytes, or 63 to a group"), true);
+                self.say(
+                    rule.origin,
+                    ("log", "the prefix is cut: 29 bytes, or 63 to a group"),
+                    Severity::Warning,
+                );
             }
             all.push(("", [target, &number.to_string(), word, &quoted(prefix, max)].concat()));
         }
@@ -309,7 +314,7 @@ impl Text {
                     (syn, if *size == 0 { clamp } else { fixed })
                 }
                 Change::Offload => {
-                    self.say(rule.origin, ("offload", "it has no flow offload"), false);
+                    self.say(rule.origin, ("offload", "it has no flow offload"), Severity::Error);
                     continue;
                 }
                 Change::Add(set, seconds) => {
@@ -416,7 +421,11 @@ impl Text {
         let packets = u64::from(limit.rate.packets.max(1));
         let burst = u64::from(limit.burst).min((FULL_MAX * packets / per).max(1));
         if burst < u64::from(limit.burst) {
-            self.say(at.1, ("limit", "the burst is less, so that an empty bucket is full after a day"), true);
+            self.say(
+                at.1,
+                ("limit", "the burst is less, so that an empty bucket is full after a day"),
+                Severity::Warning,
+            );
         }
         let full = burst * per / packets + 1;
         let mut number = self.shared.unwrap_or_else(|| {
@@ -433,7 +442,7 @@ impl Text {
             }
             let name = self.addresses(name.as_str());
             self.line(place, at, [&plain, &add(&name, u32::try_from(life).unwrap_or(u32::MAX))]);
-            set = option(false, "set", "match-set", &name) + " src";
+            set = option(Sense::Is, "set", "match-set", &name) + " src";
             mode = [" --hashlimit-mode srcip --hashlimit-srcmask ", mask].concat();
         }
         let life = (life * 1000).to_string();

@@ -11,7 +11,9 @@ use crate::base::name::Name;
 use crate::base::range::{Family, Range};
 use crate::firewall::field::Load;
 use crate::plan::listed::ChainTarget;
-use crate::plan::{Change, Field, Limit, LogTarget, Nat, NatKind, PacketVerdict, Ports, Rate, Reject};
+use crate::plan::{
+    Change, Field, Limit, LogTarget, Nat, NatKind, PacketSide, PacketVerdict, Ports, Rate, Reject,
+};
 use crate::sys::nlattr::{attr, be64};
 
 /// Level of log lines where none is told, as the kernel has it.
@@ -55,11 +57,15 @@ impl ExprWalk<'_, '_> {
             _ => None,
         });
         self.r.say(&["update @", &shown(name), " { ", text, if limit.is_some() { " limit }" } else { " }" }]);
-        let is_source = |v: &Value| {
+        let keeps_sources = |v: &Value| {
             let v6 = [[0xff; 8], [0; 8]].concat();
             match v.what {
-                What::Address { family: Family::V4, is_source: true } => v.mask.is_none() && v.len == 4,
-                What::Address { family: Family::V6, is_source: true } => v.mask.as_ref() == Some(&v6),
+                What::Address { family: Family::V4, side: PacketSide::Source } => {
+                    v.mask.is_none() && v.len == 4
+                }
+                What::Address { family: Family::V6, side: PacketSide::Source } => {
+                    v.mask.as_ref() == Some(&v6)
+                }
                 _ => false,
             }
         };
@@ -70,14 +76,14 @@ impl ExprWalk<'_, '_> {
         if let (None, Some(set), Some(value)) = (inner, set, &value) {
             return self.remembered(set, value, e.bytes(6).and_then(be64));
         }
-        let known = set.is_some() && value.as_ref().is_some_and(is_source);
+        let known = set.is_some() && value.as_ref().is_some_and(keeps_sources);
         self.bound(limit.filter(|_| known).map(|limit| Limit { set, ..limit }));
     }
 
     /// `action=add:` as mef writes it.
     fn remembered(&mut self, set: Name, value: &Value, timeout: Option<u64>) {
         let family = match value.what {
-            What::Address { family, is_source: true } if value.mask.is_none() => Some(family),
+            What::Address { family, side: PacketSide::Source } if value.mask.is_none() => Some(family),
             _ => None,
         };
         let seconds =
@@ -326,12 +332,12 @@ impl ExprWalk<'_, '_> {
     }
 
     #[inline(never)]
-    pub(super) fn compat(&mut self, is_match: bool, e: ListedExpr<'_>) {
+    pub(super) fn compat(&mut self, kind: compat::XtKind, e: ListedExpr<'_>) {
         let (name, info) = (e.bytes(1).map(until_nul).unwrap_or_default(), e.bytes(3).unwrap_or_default());
-        let kind = if is_match { "match " } else { "target " };
+        let word = if kind == compat::XtKind::Match { "match " } else { "target " };
         let family = self.r.rule.family;
         let rev = e.or_0(2);
-        match compat::read(is_match, name, rev, info, family) {
+        match compat::read(kind, name, rev, info, family) {
             Some(compat::Xt::Comment(text)) => {
                 if self.r.rule.comment.is_empty() {
                     self.r.rule.comment = foreign_comment(&text);
@@ -344,8 +350,8 @@ impl ExprWalk<'_, '_> {
                 }
                 for test in tests {
                     let result = match test {
-                        compat::CompatTest::Ports { is_source, ranges } => {
-                            self.r.add_ports(is_source, Ports::Ranges(ranges))
+                        compat::CompatTest::Ports { side, ranges } => {
+                            self.r.add_ports(side, Ports::Ranges(ranges))
                         }
                         compat::CompatTest::States(bits) => self.r.add_states(bits),
                         compat::CompatTest::Field(test) => {
@@ -372,8 +378,8 @@ impl ExprWalk<'_, '_> {
             }
             None => {
                 let rest = if info.len() > 64 { "..." } else { "" };
-                self.r.say(&[kind, &shown(name), " ", &hex(info.get(..64).unwrap_or(info)), rest]);
-                self.r.fail(&["the language has no ", kind, &shown(name)].concat());
+                self.r.say(&[word, &shown(name), " ", &hex(info.get(..64).unwrap_or(info)), rest]);
+                self.r.fail(&["the language has no ", word, &shown(name)].concat());
             }
         }
     }

@@ -6,8 +6,15 @@
 use super::expr::until_nul;
 use super::reader::other_ports;
 use crate::base::range::{Family, Range};
-use crate::plan::{Change, Field, LogTarget, Nat, NatKind, Test};
+use crate::plan::{Change, Field, LogTarget, Nat, NatKind, PacketSide, Test};
 use crate::sys::nlattr::{u16_at, u32_at};
+
+/// Which of the two it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XtKind {
+    Match,
+    Target,
+}
 
 /// What one of them does.
 pub enum Xt {
@@ -23,7 +30,7 @@ pub enum Xt {
 /// What a packet must have.
 pub enum CompatTest {
     Ports {
-        is_source: bool,
+        side: PacketSide,
         ranges: Vec<(u16, u16)>,
     },
     /// Bits as in `ct state` of nf_tables.
@@ -34,39 +41,41 @@ pub enum CompatTest {
 
 /// Reads a match or a target.
 #[inline(never)]
-pub fn read(is_match: bool, name: &[u8], rev: u32, info: &[u8], family: Option<Family>) -> Option<Xt> {
-    match (is_match, name, rev) {
-        (true, b"comment", 0) => Some(Xt::Comment(String::from_utf8_lossy(until_nul(info)).into_owned())),
-        (true, b"tcp", 0) => tcp(info),
-        (true, b"icmp" | b"icmp6", 0) => icmp(info),
-        (true, b"mark", 1) => {
+pub fn read(kind: XtKind, name: &[u8], rev: u32, info: &[u8], family: Option<Family>) -> Option<Xt> {
+    match (kind, name, rev) {
+        (XtKind::Match, b"comment", 0) => {
+            Some(Xt::Comment(String::from_utf8_lossy(until_nul(info)).into_owned()))
+        }
+        (XtKind::Match, b"tcp", 0) => tcp(info),
+        (XtKind::Match, b"icmp" | b"icmp6", 0) => icmp(info),
+        (XtKind::Match, b"mark", 1) => {
             let (value, mask, not) = (u32_at(info, 0)?, u32_at(info, 4)?, *info.get(8)? != 0);
             let mask = if mask == u32::MAX { 0 } else { mask };
             field(Test::bits(Field::Mark, not, value.into(), mask.into()))
         }
-        (true, b"addrtype", 1) => kinds(info),
-        (true, b"dscp", 0) => number(Field::Dscp, *info.first()?, *info.get(1)? != 0),
-        (true, b"mac", 0) => {
+        (XtKind::Match, b"addrtype", 1) => kinds(info),
+        (XtKind::Match, b"dscp", 0) => number(Field::Dscp, *info.first()?, *info.get(1)? != 0),
+        (XtKind::Match, b"mac", 0) => {
             let address = info.get(..6)?.iter().fold(0, |all, byte| all << 8 | u128::from(*byte));
             field(Test::new(Field::Mac, u32_at(info, 8)? != 0, vec![(address, address)]))
         }
-        (true, b"owner", 1) => owner(info),
-        (false, b"MARK", 2) => {
+        (XtKind::Match, b"owner", 1) => owner(info),
+        (XtKind::Target, b"MARK", 2) => {
             let (value, mask) = (u32_at(info, 0)?, u32_at(info, 4)?);
             (value & !mask == 0).then_some(Xt::Change(Change::Mark(value, mask)))
         }
-        (false, b"TCPMSS", 0) => {
+        (XtKind::Target, b"TCPMSS", 0) => {
             let size = u16_at(info, 0)?;
             Some(Xt::Change(Change::Mss(if size == u16::MAX { 0 } else { size })))
         }
-        (false, b"SNAT" | b"DNAT" | b"MASQUERADE" | b"REDIRECT", _) => nat(name, rev, info, family?),
-        (true, b"udp", 0) => ports(info, *info.get(8)?),
-        (true, b"multiport", 1) => multiport(info),
-        (true, b"conntrack", 1..=3) => conntrack(info, rev),
+        (XtKind::Target, b"SNAT" | b"DNAT" | b"MASQUERADE" | b"REDIRECT", _) => nat(name, rev, info, family?),
+        (XtKind::Match, b"udp", 0) => ports(info, *info.get(8)?),
+        (XtKind::Match, b"multiport", 1) => multiport(info),
+        (XtKind::Match, b"conntrack", 1..=3) => conntrack(info, rev),
         // Here, 64 is untracked.
-        (true, b"state", 0) => u32_at(info, 0).map(|bits| Xt::Tests(vec![CompatTest::States(bits)])),
-        (false, b"LOG", 0) => log(info),
-        (false, b"REJECT", 0) => reject(u32_at(info, 0)?, family),
+        (XtKind::Match, b"state", 0) => u32_at(info, 0).map(|bits| Xt::Tests(vec![CompatTest::States(bits)])),
+        (XtKind::Target, b"LOG", 0) => log(info),
+        (XtKind::Target, b"REJECT", 0) => reject(u32_at(info, 0)?, family),
         _ => None,
     }
 }
@@ -74,7 +83,7 @@ pub fn read(is_match: bool, name: &[u8], rev: u32, info: &[u8], family: Option<F
 /// `xt_tcp` and `xt_udp` begin alike; `inverse` are the bits for source and destination.
 fn ports(info: &[u8], inverse: u8) -> Option<Xt> {
     let mut tests = Vec::new();
-    for (is_source, at, bit) in [(true, 0, 1), (false, 4, 2)] {
+    for (side, at, bit) in [(PacketSide::Source, 0, 1), (PacketSide::Destination, 4, 2)] {
         let range = (u16_at(info, at)?, u16_at(info, at + 2)?);
         let not = inverse & bit != 0;
         if range.0 > range.1 {
@@ -82,7 +91,7 @@ fn ports(info: &[u8], inverse: u8) -> Option<Xt> {
         }
         if not || range != (0, u16::MAX) {
             let ranges = if not { other_ports(&[range]) } else { vec![range] };
-            tests.push(CompatTest::Ports { is_source, ranges });
+            tests.push(CompatTest::Ports { side, ranges });
         }
     }
     (inverse & !3 == 0).then_some(Xt::Tests(tests))
@@ -106,8 +115,8 @@ fn multiport(info: &[u8]) -> Option<Xt> {
     ranges.sort_unstable();
     let apart = ranges.windows(2).all(|pair| matches!(pair, [a, b] if u32::from(a.1) + 1 < u32::from(b.0)));
     // XT_MULTIPORT_SOURCE, XT_MULTIPORT_DESTINATION; the third is either of them.
-    let is_source = flags == 0;
-    (inverse == 0 && flags < 2 && apart).then_some(Xt::Tests(vec![CompatTest::Ports { is_source, ranges }]))
+    let side = if flags == 0 { PacketSide::Source } else { PacketSide::Destination };
+    (inverse == 0 && flags < 2 && apart).then_some(Xt::Tests(vec![CompatTest::Ports { side, ranges }]))
 }
 
 /// `xt_conntrack_mtinfo1` to `3`: only what asks for states alone.

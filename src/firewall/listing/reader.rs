@@ -7,7 +7,9 @@ use super::sets::{self, Element};
 use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
 use crate::firewall::field;
-use crate::plan::{Addresses, Field, Interfaces, PacketVerdict, Ports, Rule, Test, Values, ct, meet};
+use crate::plan::{
+    Addresses, Field, Interfaces, PacketSide, PacketVerdict, Ports, Rule, Test, Values, ct, meet,
+};
 
 /// ARPHRD_ETHER as it is compared.
 const ETHERNET: [u8; 2] = field::ETHERNET.to_ne_bytes();
@@ -27,10 +29,10 @@ pub enum What {
     Protocol,
     Address {
         family: Family,
-        is_source: bool,
+        side: PacketSide,
     },
     Port {
-        is_source: bool,
+        side: PacketSide,
     },
     State,
     /// Source and destination, addresses of a family or ports, which nft(8) compares at once.
@@ -154,11 +156,11 @@ impl RuleReader {
             }
             What::Pair { of } => self.pair(of, value, test),
             What::Field(field) => self.field(field, value, test),
-            What::Address { family, is_source } => self.address(family, is_source, value, test),
+            What::Address { family, side } => self.address(family, side, value, test),
             _ if value.mask.is_some() && !matches!(value.what, What::State | What::Field(_)) => {
                 Err("single bits are matched".into())
             }
-            What::Port { is_source } => self.port(is_source, test),
+            What::Port { side } => self.port(side, test),
             What::State => self.states(value, test),
             What::Protocol | What::Family { .. } => self.header(value, test),
         };
@@ -224,9 +226,9 @@ impl RuleReader {
         self.rule.tests.push(test);
     }
 
-    /// Goes on with packets whose field is in a named set, or is not.
-    pub fn add_set(&mut self, field: Field, not: bool, name: crate::base::name::Name) {
-        self.rule.tests.push(Test { field, mask: 0, not, values: Values::Set(name) });
+    /// Goes on with packets whose field is not in a named set.
+    pub fn except_set(&mut self, field: Field, name: crate::base::name::Name) {
+        self.rule.tests.push(Test { field, mask: 0, not: true, values: Values::Set(name) });
     }
 
     #[inline(never)]
@@ -279,7 +281,7 @@ impl RuleReader {
     fn address(
         &mut self,
         family: Family,
-        is_source: bool,
+        side: PacketSide,
         value: &Value,
         test: &FieldTest<'_>,
     ) -> Result<(), String> {
@@ -291,28 +293,27 @@ impl RuleReader {
             if self.rule.family != Some(family) {
                 return Err("it looks at the header of one family in packets of both".into());
             }
-            let field = if is_source { Field::Src } else { Field::Dst };
             let numbers = ranges.iter().map(Range::numbers).collect();
-            self.rule.tests.push(Test::new(field, true, numbers));
+            self.rule.tests.push(Test::new(side.address(), true, numbers));
             return Ok(());
         }
         crate::base::range::merge(&mut ranges);
         // All of them: only the family counts.
         let all = whole(family).is_some_and(|whole| ranges == [whole]);
-        self.add_addresses(family, is_source, (!all).then_some(Addresses::Ranges(ranges)))
+        self.add_addresses(family, side, (!all).then_some(Addresses::Ranges(ranges)))
     }
 
     /// Goes on with packets of these addresses.
     pub fn add_addresses(
         &mut self,
         family: Family,
-        is_source: bool,
+        side: PacketSide,
         list: Option<Addresses>,
     ) -> Result<(), String> {
         if self.rule.family != Some(family) {
             return Err("it looks at the header of one family in packets of both".into());
         }
-        let slot = if is_source { &mut self.rule.src } else { &mut self.rule.dst };
+        let slot = side.of(&mut self.rule.src, &mut self.rule.dst);
         Ok(meet::addresses(slot, list.as_ref())?)
     }
 
@@ -323,35 +324,34 @@ impl RuleReader {
             key.split_at_checked(value.len / 2).filter(|_| key == last && !test.not && value.mask.is_none());
         let (src, dst) = halves.ok_or("source and destination are matched together")?;
         let half = |what| Value { what, text: String::new(), len: value.len / 2, mask: None };
-        for (is_source, key) in [(true, src), (false, dst)] {
+        for (side, key) in [(PacketSide::Source, src), (PacketSide::Destination, dst)] {
             let test = FieldTest { keys: &[(key, key)], not: false };
             match of {
-                Some(family) => self.address(family, is_source, &half(What::Other), &test)?,
-                None => self.port(is_source, &test)?,
+                Some(family) => self.address(family, side, &half(What::Other), &test)?,
+                None => self.port(side, &test)?,
             }
         }
         Ok(())
     }
 
-    fn port(&mut self, is_source: bool, test: &FieldTest<'_>) -> Result<(), String> {
+    fn port(&mut self, side: PacketSide, test: &FieldTest<'_>) -> Result<(), String> {
         let element =
             |(first, last): &Keys<'_>| Element { first: first.to_vec(), last: last.to_vec(), verdict: None };
         let list: Vec<Element> = test.keys.iter().map(element).collect();
         let ranges = sets::ports(&list);
         if test.not {
             self.uses_ports = true;
-            let field = if is_source { Field::Sport } else { Field::Dport };
             let numbers = ranges.iter().map(|(a, b)| (u128::from(*a), u128::from(*b))).collect();
-            self.rule.tests.push(Test::new(field, true, numbers));
+            self.rule.tests.push(Test::new(side.port(), true, numbers));
             return Ok(());
         }
-        self.add_ports(is_source, Ports::Ranges(ranges))
+        self.add_ports(side, Ports::Ranges(ranges))
     }
 
     /// Goes on with packets of these ports.
-    pub fn add_ports(&mut self, is_source: bool, list: Ports) -> Result<(), String> {
+    pub fn add_ports(&mut self, side: PacketSide, list: Ports) -> Result<(), String> {
         self.uses_ports = true;
-        let slot = if is_source { &mut self.rule.sport } else { &mut self.rule.dport };
+        let slot = side.of(&mut self.rule.sport, &mut self.rule.dport);
         Ok(meet::ports(slot, Some(&list))?)
     }
 

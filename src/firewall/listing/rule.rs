@@ -3,6 +3,7 @@
 //! expression that is not known, or that stands where it means something else, is always such a reason.
 
 use super::act::{leaves, verdict};
+use super::compat::XtKind;
 use super::expr::{DATA, ListedExpr, NAME, hex, shown, until_nul};
 use super::reader::{FieldTest, Keys, RuleReader, Value, What, compared, shown as key_shown};
 use super::sets::{self, Element, SetContent};
@@ -11,7 +12,7 @@ use crate::base::range::Family;
 use crate::firewall::emit::UDATA_ORIGIN;
 use crate::firewall::nft::{UDATA_RULE_COMMENT, comment_udata, udata_comment};
 use crate::plan::listed::{ChainTarget, ListedRule, RulePart};
-use crate::plan::{Addresses, Field, PacketVerdict, Ports, Test};
+use crate::plan::{Addresses, Field, PacketSide, PacketVerdict, Ports, Test};
 use crate::sys::nlattr::{self, attr, attrs};
 
 /// Verdicts of one map that become rules of their own.
@@ -131,8 +132,8 @@ impl<'a> ExprWalk<'a, '_> {
             (b"log", Self::log),
             (b"reject", Self::reject),
             (b"immediate", Self::immediate),
-            (b"match", |walk, e| walk.compat(true, e)),
-            (b"target", |walk, e| walk.compat(false, e)),
+            (b"match", |walk, e| walk.compat(XtKind::Match, e)),
+            (b"target", |walk, e| walk.compat(XtKind::Target, e)),
         ];
         match known.iter().find(|(known, _)| *known == name) {
             Some((_, read)) => read(self, e),
@@ -222,20 +223,18 @@ impl<'a> ExprWalk<'a, '_> {
     fn payload(&mut self, e: ListedExpr<'_>) {
         let (base, offset, len) = (e.or_0(2), e.or_0(3), e.or_0(4));
         let v6 = self.r.rule.family == Some(Family::V6);
-        let address = |family: Family, is_source| {
-            (What::Address { family, is_source }, if is_source { " saddr" } else { " daddr" })
-        };
+        let address =
+            |family: Family, side: PacketSide| (What::Address { family, side }, side.of(" saddr", " daddr"));
+        let at = |source| if offset == source { PacketSide::Source } else { PacketSide::Destination };
         let full = len as usize <= if v6 { 16 } else { 4 } && len > 0;
         let (what, word) = match (base, offset) {
-            (1, 12 | 16) if !v6 && full => address(Family::V4, offset == 12),
-            (1, 8 | 24) if v6 && full => address(Family::V6, offset == 8),
+            (1, 12 | 16) if !v6 && full => address(Family::V4, at(12)),
+            (1, 8 | 24) if v6 && full => address(Family::V6, at(8)),
             (1, 9) if self.r.rule.family == Some(Family::V4) && len == 1 => (What::Protocol, " protocol"),
             (1, 12) if !v6 && len == 8 => (What::Pair { of: Some(Family::V4) }, " saddr, daddr"),
             (1, 8) if v6 && len == 32 => (What::Pair { of: Some(Family::V6) }, " saddr, daddr"),
             (2, 0) if len == 4 => (What::Pair { of: None }, " sport, dport"),
-            (2, 0 | 2) if len == 2 => {
-                (What::Port { is_source: offset == 0 }, if offset == 0 { " sport" } else { " dport" })
-            }
+            (2, 0 | 2) if len == 2 => (What::Port { side: at(0) }, at(0).of(" sport", " dport")),
             (2, 0) if len == 1 && matches!(self.r.protos.as_deref(), Some([1 | 58])) => {
                 (What::Field(Field::Icmp), " icmp type")
             }
@@ -371,18 +370,18 @@ impl<'a> ExprWalk<'a, '_> {
                 }
                 let whole = value.mask.is_none() && value.len == len;
                 let result = match value.what {
-                    What::Address { family, is_source } if whole && family.bytes() == len && not => {
-                        self.r.add_set(if is_source { Field::Src } else { Field::Dst }, true, set);
+                    What::Address { family, side } if whole && family.bytes() == len && not => {
+                        self.r.except_set(side.address(), set);
                         Ok(())
                     }
-                    What::Port { is_source } if whole && not => {
-                        self.r.add_set(if is_source { Field::Sport } else { Field::Dport }, true, set);
+                    What::Port { side } if whole && not => {
+                        self.r.except_set(side.port(), set);
                         Ok(())
                     }
-                    What::Address { family, is_source } if whole && family.bytes() == len => {
-                        self.r.add_addresses(family, is_source, Some(Addresses::Set(set)))
+                    What::Address { family, side } if whole && family.bytes() == len => {
+                        self.r.add_addresses(family, side, Some(Addresses::Set(set)))
                     }
-                    What::Port { is_source } if whole => self.r.add_ports(is_source, Ports::Set(set)),
+                    What::Port { side } if whole => self.r.add_ports(side, Ports::Set(set)),
                     _ => Err("it looks for something other than a whole address or port in a set".to_owned()),
                 };
                 result.unwrap_or_else(|why| self.r.fail(&why));

@@ -3,7 +3,7 @@
 //! the files of the system are looked at: what users write goes to files of theirs.
 
 use super::format::{FileHeader, FormatRefusal, ReadAt};
-use super::place::JournalPosition;
+use super::place::{JournalPosition, Storage};
 use super::reader;
 use crate::sys::fs::{self, FileId, Links};
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ pub struct NewFile {
     /// Where it is.
     pub path: PathBuf,
     /// Below /var.
-    pub lasting: bool,
+    pub storage: Storage,
     /// Which file it was when it was found.
     pub id: FileId,
     /// Its sequence goes on from the place, and the number (else the time) it begins with.
@@ -64,7 +64,7 @@ pub fn is_ours(name: &[u8]) -> bool {
 
 /// Adds the files in `dir` that have something new to `found`. Those that cannot be read go to `refused`.
 pub fn list(
-    (dir, lasting): (&Path, bool),
+    (dir, storage): (&Path, Storage),
     place: &JournalPosition,
     current: Option<FileId>,
     found: &mut Vec<NewFile>,
@@ -85,9 +85,9 @@ pub fn list(
             return;
         }
         match reader::header(&file) {
-            Ok(header) if place.precedes(lasting, &header) => {
-                let order = order(place.continues(lasting, &header), &header);
-                found.push(NewFile { path, lasting, id, order });
+            Ok(header) if place.precedes(storage, &header) => {
+                let order = order(place.continues(storage, &header), &header);
+                found.push(NewFile { path, storage, id, order });
             }
             Ok(_) | Err(FormatRefusal::NotYet) => {}
             Err(why) => refused(&path, Ok(why)),

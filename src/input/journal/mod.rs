@@ -29,7 +29,7 @@ use crate::sys::fs::{self, FileId};
 use crate::sys::inotify::{Mask, WatchDescriptor};
 use entry::{Entries, EntryOutcome};
 use find::{ACTIVE, NewFile};
-use place::JournalPosition;
+use place::{JournalPosition, Storage};
 use reader::{FileWindow, JournalReader, JournalStep, WINDOW};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -57,7 +57,7 @@ struct Current {
     reader: JournalReader,
     path: PathBuf,
     id: FileId,
-    lasting: bool,
+    storage: Storage,
     /// Its numbers go on from where the place was.
     sequence: format::Id,
     /// So many entries of the microsecond of the place are still to be left out.
@@ -210,7 +210,8 @@ impl JournalSource {
         let mut refused = Vec::new();
         self.queue.clear();
         for (at, dir) in self.dirs.iter().enumerate() {
-            find::list((dir, at == 1), &self.place, current, &mut self.queue, &mut |path, why| {
+            let storage = if at == 1 { Storage::Persistent } else { Storage::Volatile };
+            find::list((dir, storage), &self.place, current, &mut self.queue, &mut |path, why| {
                 refused.push((path.to_owned(), why));
             });
         }
@@ -235,7 +236,7 @@ impl JournalSource {
 
     /// Goes to another file.
     fn enter(&mut self, found: NewFile, window: &mut FileWindow<'_>) {
-        let NewFile { path, lasting, id, .. } = found;
+        let NewFile { path, storage, id, .. } = found;
         let reader = match find::open(&path) {
             Ok((file, now)) if now == id => JournalReader::open(Box::new(file)).ok(),
             _ => None,
@@ -249,13 +250,13 @@ impl JournalSource {
         window.forget();
         self.entries.forget();
         let header = reader.header();
-        let (sequence, continues) = (header.sequence, self.place.continues(lasting, header));
+        let (sequence, continues) = (header.sequence, self.place.continues(storage, header));
         let place = self.place;
         reader.seek(window, &|entry| place.covers(continues, entry));
         let skip = if continues { 0 } else { place.same };
         let active = path.ends_with(ACTIVE);
-        let wd = self.files.get(usize::from(lasting)).copied().flatten().filter(|_| active);
-        self.current = Some(Current { reader, path, id, lasting, sequence, skip, wd });
+        let wd = self.files.get(storage as usize).copied().flatten().filter(|_| active);
+        self.current = Some(Current { reader, path, id, storage, sequence, skip, wd });
     }
 
     /// Closes the current file.
@@ -316,7 +317,7 @@ impl JournalSource {
                 }
                 EntryOutcome::Damaged => damaged += 1,
             }
-            self.place.pass(current.lasting, current.sequence, &entry);
+            self.place.pass(current.storage, current.sequence, &entry);
         };
         let path = current.path.clone();
         self.damaged += damaged;

@@ -11,11 +11,21 @@ use std::path::{Path, PathBuf};
 const NUMBER: &str = "journal";
 const BOOT: &str = "journal-boot";
 
+/// Where journald keeps a file, in its own words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// Below /run: it is gone after a reboot.
+    #[default]
+    Volatile,
+    /// Below /var: it stays.
+    Persistent,
+}
+
 /// The last entry that was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JournalPosition {
-    /// It was in a file that stays (below /var) rather than in one that is gone after a reboot (below /run).
-    pub lasting: bool,
+    /// Where its file was.
+    pub storage: Storage,
     /// Its sequence of numbers, and its number therein.
     pub sequence: Id,
     /// See `sequence`.
@@ -42,7 +52,7 @@ impl JournalPosition {
         let number = find(NUMBER)?;
         let boot = find(BOOT).unwrap_or_default();
         Some(JournalPosition {
-            lasting: boot.tail & 1 == 1,
+            storage: if boot.tail & 1 == 1 { Storage::Persistent } else { Storage::Volatile },
             sequence: [number.dev, number.ino],
             seqnum: number.offset,
             realtime: number.tail,
@@ -56,19 +66,19 @@ impl JournalPosition {
     pub fn save(&self, each: &mut dyn FnMut(&Path, Position)) {
         let ([dev, ino], [boot_dev, boot_ino]) = (self.sequence, self.boot);
         each(Path::new(NUMBER), Position { dev, ino, offset: self.seqnum, tail: self.realtime });
-        let tail = self.same << 1 | u64::from(self.lasting);
+        let tail = self.same << 1 | self.storage as u64;
         each(Path::new(BOOT), Position { dev: boot_dev, ino: boot_ino, offset: self.monotonic, tail });
     }
 
     /// Whether the numbers in a file go on from here. Not from /run to /var: what is moved there gets new
     /// numbers.
-    pub fn continues(&self, lasting: bool, header: &FileHeader) -> bool {
-        self.sequence == header.sequence && self.lasting == lasting
+    pub fn continues(&self, storage: Storage, header: &FileHeader) -> bool {
+        self.sequence == header.sequence && self.storage == storage
     }
 
     /// Whether a file seems to hold something newer.
-    pub fn precedes(&self, lasting: bool, header: &FileHeader) -> bool {
-        if self.continues(lasting, header) {
+    pub fn precedes(&self, storage: Storage, header: &FileHeader) -> bool {
+        if self.continues(storage, header) {
             return header.last > self.seqnum;
         }
         // Some versions note a boot that is not that of the newest entry: rather look in vain.
@@ -94,9 +104,9 @@ impl JournalPosition {
     }
 
     /// Goes on to an entry.
-    pub fn pass(&mut self, lasting: bool, sequence: Id, entry: &EntryHead) {
+    pub fn pass(&mut self, storage: Storage, sequence: Id, entry: &EntryHead) {
         let same = if self.coincides(entry) { self.same + 1 } else { 1 };
         let &EntryHead { seqnum, realtime, monotonic, boot, .. } = entry;
-        *self = JournalPosition { lasting, sequence, seqnum, realtime, boot, monotonic, same };
+        *self = JournalPosition { storage, sequence, seqnum, realtime, boot, monotonic, same };
     }
 }

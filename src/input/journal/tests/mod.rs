@@ -193,7 +193,7 @@ fn source(file: &Shared) -> JournalSource {
     journal.rescan = false;
     let reader = JournalReader::open(Box::new(file.clone())).unwrap();
     let (path, id, sequence) = (nowhere(), FileId::default(), reader.header().sequence);
-    let current = Current { reader, path, id, lasting: true, sequence, skip: 0, wd: None };
+    let current = Current { reader, path, id, storage: Storage::Persistent, sequence, skip: 0, wd: None };
     journal.current = Some(current);
     journal
 }

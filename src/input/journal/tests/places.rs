@@ -1,10 +1,10 @@
 //! Where to go on.
 
 use super::super::format::{EntryHead, FileHeader};
-use super::super::place::JournalPosition;
+use super::super::place::{JournalPosition, Storage};
 
 const PLACE: JournalPosition = JournalPosition {
-    lasting: true,
+    storage: Storage::Persistent,
     sequence: [1, 1],
     seqnum: 100,
     realtime: 5_000,
@@ -49,23 +49,25 @@ fn a_file_with_something_new_is_noticed() {
         ..FileHeader::default()
     };
     let cases = [
-        ("more of the sequence", true, header(1, 101, 2, 0, 0), true),
-        ("no more of the sequence", true, header(1, 100, 2, 900, 9_000), false),
-        ("another sequence, later in the boot", true, header(3, 1, 2, 701, 10), true),
-        ("another sequence, later by the clock", true, header(3, 1, 4, 1, 5_001), true),
-        ("another sequence, earlier", true, header(3, 900, 4, 1, 5_000), false),
-        ("the same below /run: other numbers", false, header(1, 900, 2, 700, 5_000), false),
+        ("more of the sequence", Storage::Persistent, header(1, 101, 2, 0, 0), true),
+        ("no more of the sequence", Storage::Persistent, header(1, 100, 2, 900, 9_000), false),
+        ("another sequence, later in the boot", Storage::Persistent, header(3, 1, 2, 701, 10), true),
+        ("another sequence, later by the clock", Storage::Persistent, header(3, 1, 4, 1, 5_001), true),
+        ("another sequence, earlier", Storage::Persistent, header(3, 900, 4, 1, 5_000), false),
+        ("the same below /run: other numbers", Storage::Volatile, header(1, 900, 2, 700, 5_000), false),
     ];
-    for (name, lasting, header, new) in cases {
-        assert_eq!(PLACE.precedes(lasting, &header), new, "{name}");
+    for (name, storage, header, new) in cases {
+        assert_eq!(PLACE.precedes(storage, &header), new, "{name}");
     }
     let empty = FileHeader { entries: 0, last_time: 9_000, ..FileHeader::default() };
-    assert!(!PLACE.precedes(true, &empty), "a file without entries");
+    assert!(!PLACE.precedes(Storage::Persistent, &empty), "a file without entries");
 }
 
 #[test]
 fn a_place_survives_being_saved() {
-    for place in [PLACE, JournalPosition { lasting: false, same: 0, ..PLACE }, JournalPosition::since(77)] {
+    for place in
+        [PLACE, JournalPosition { storage: Storage::Volatile, same: 0, ..PLACE }, JournalPosition::since(77)]
+    {
         let mut saved = vec![("/var/log/auth.log".into(), crate::base::position::Position::default())];
         assert_eq!(JournalPosition::find(&saved), None);
         place.save(&mut |path, position| saved.push((path.to_owned(), position)));
@@ -73,9 +75,9 @@ fn a_place_survives_being_saved() {
     }
     let mut place = JournalPosition::since(0);
     let entry = EntryHead { seqnum: 5, monotonic: 9, boot: [1, 1], realtime: 3, ..EntryHead::default() };
-    place.pass(true, [4, 4], &entry);
-    place.pass(true, [4, 4], &entry);
+    place.pass(Storage::Persistent, [4, 4], &entry);
+    place.pass(Storage::Persistent, [4, 4], &entry);
     assert_eq!((place.seqnum, place.same, place.sequence), (5, 2, [4, 4]));
-    place.pass(true, [4, 4], &EntryHead { monotonic: 10, ..entry });
+    place.pass(Storage::Persistent, [4, 4], &EntryHead { monotonic: 10, ..entry });
     assert_eq!(place.same, 1);
 }
