@@ -9,7 +9,7 @@ use crate::input::glob::Glob;
 use crate::plan::listed::ListedTable;
 use crate::ruleset::check::{self, Host};
 use crate::ruleset::compile::{compile, compile_last};
-use crate::ruleset::export::{self, Exported};
+use crate::ruleset::export::{self, ExportPurpose, Exported};
 use crate::ruleset::needs::{Behind, Situation, SshSession};
 use crate::ruleset::{Files, LineReader, RuleSet};
 use crate::sys::dir::Dir;
@@ -306,7 +306,7 @@ pub fn loaded_text() -> Option<String> {
         return None;
     }
     let mut tables = loader::listed(&loader::is_ours).ok()?;
-    let exported = export::ours(tables.first_mut()?, false);
+    let exported = export::ours(tables.first_mut()?, ExportPurpose::File);
     (exported.unsaid == 0).then(|| exported.lines.join("\n") + "\n")
 }
 
@@ -339,7 +339,7 @@ pub fn statements(set: &RuleSet) -> Result<Vec<String>, String> {
 /// The statements of a table, those of sets by their names: their order means nothing.
 fn comparable(table: &mut ListedTable) -> Vec<String> {
     table.sets.sort_unstable_by_key(|set| set.name);
-    export::ours(table, true).lines
+    export::ours(table, ExportPurpose::Comparison).lines
 }
 
 /// The statements of the rules that the kernel has from `mef load`; none if it has none. Where they cannot be

@@ -79,7 +79,7 @@ fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> ApartDirections
         }
     });
     for dir in Direction::ALL.into_iter().filter(|dir| apart.has(*dir) && !set.loopback_ends(*dir)) {
-        for (verdict, is_tcp) in verdicts(action(dir), Protos::ALL, false) {
+        for (verdict, is_tcp) in ends(action(dir)) {
             let mut part = Part { proto: is_tcp.then_some(proto::TCP), ..Part::new(verdict) };
             let place = if dir == Direction::In { &mut part.iif } else { &mut part.oif };
             *place = Some(plan::Interfaces {
@@ -132,7 +132,7 @@ fn later(
 fn end(set: &RuleSet, sink: &mut dyn Sink) {
     for (dir, policy) in Direction::ALL.into_iter().zip(set.policies) {
         if policy.is_some_and(|(_, action)| action == Action::Reject) {
-            for (verdict, is_tcp) in verdicts(Action::Reject, Protos::ALL, false) {
+            for (verdict, is_tcp) in ends(Action::Reject) {
                 let proto = is_tcp.then_some(proto::TCP);
                 sink.rule(Chain::Base(dir), &Part { proto, ..Part::new(verdict) });
             }
@@ -156,7 +156,7 @@ pub(super) fn rule(
 fn named_set(set: &super::ast::SetStatement, sink: &mut dyn Sink) {
     if let Some(name) = set.ipset() {
         for family in Family::ALL {
-            sink.foreign(family_set(set.name, set.family.is_none(), family), name);
+            sink.foreign(family_set(set.name, set.family, family), name);
         }
         return;
     }
@@ -168,29 +168,30 @@ fn named_set(set: &super::ast::SetStatement, sink: &mut dyn Sink) {
         SetElements::Interfaces(_) => {}
         SetElements::Dynamic => {
             for family in Family::ALL {
-                sink.buckets(family_set(set.name, true, family), family, BUCKET_MAX);
+                sink.buckets(family_set(set.name, None, family), family, BUCKET_MAX);
             }
         }
         SetElements::Listed(list) => {
             for family in Family::ALL.into_iter().filter(|f| set.family.is_none_or(|only| only == *f)) {
-                sink.listed(family_set(set.name, set.family.is_none(), family), family, list);
+                sink.listed(family_set(set.name, set.family, family), family, list);
             }
         }
         SetElements::Addresses(list) => {
             for family in Family::ALL.into_iter().filter(|f| set.family.is_none_or(|only| only == *f)) {
                 let mut ranges: Vec<_> = list.iter().filter(|r| r.family() == family).copied().collect();
                 merge(&mut ranges);
-                let name = family_set(set.name, set.family.is_none(), family);
+                let name = family_set(set.name, set.family, family);
                 sink.set(&plan::Set { name, elements: plan::Elements::Addresses(family, ranges) });
             }
         }
     }
 }
 
-/// The name in the kernel: a set of both families is two, and none is called like a word of nft.
-pub(super) fn family_set(name: Name, both: bool, family: Family) -> Name {
+/// The name in the kernel of what a set has of a family: a set of both is two, and none is called like a word
+/// of nft.
+pub(super) fn family_set(name: Name, only: Option<Family>, family: Family) -> Name {
     let suffix = if family == Family::V4 { ".4" } else { ".6" };
-    if both || is_of_nft(name.as_str()) { suffixed(name, suffix) } else { name }
+    if only.is_none() || is_of_nft(name.as_str()) { suffixed(name, suffix) } else { name }
 }
 
 /// Likewise of a set of ports.
@@ -218,8 +219,13 @@ pub(super) fn joined(mut list: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
     out
 }
 
+/// What ends a chain, and whether that is for TCP alone.
+pub(super) fn ends(action: Action) -> Vec<(PacketVerdict, bool)> {
+    verdicts(action, Protos::ALL, false)
+}
+
 /// What ends a rule, and whether that is for TCP alone: rejecting more than that takes two answers.
-pub(super) fn verdicts(action: Action, protos: Protos, is_not: bool) -> Vec<(PacketVerdict, bool)> {
+fn verdicts(action: Action, protos: Protos, is_not: bool) -> Vec<(PacketVerdict, bool)> {
     let numbers = protos.numbers();
     let tcp = numbers.is_empty() || numbers.contains(&proto::TCP) != is_not;
     let single = match action {

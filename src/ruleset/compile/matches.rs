@@ -171,7 +171,7 @@ impl Compiler<'_> {
             part.changes.push(Change::Offload);
         }
         if let (Action::Add(name, seconds), Some(family)) = (self.rule.action, part.family) {
-            part.changes.push(Change::Add(family_set(name, true, family), seconds));
+            part.changes.push(Change::Add(family_set(name, None, family), seconds));
         }
     }
 
@@ -236,8 +236,8 @@ impl Compiler<'_> {
                     let fits =
                         |f: &Family| self.set.set(name).is_some_and(|s| s.family.is_none_or(|o| o == *f));
                     if let Some(family) = family.filter(fits) {
-                        let both = self.set.set(name).is_some_and(|set| set.family.is_none());
-                        all.push(place(Addresses::Set(family_set(*name, both, family))));
+                        let only = self.set.set(name).and_then(|set| set.family);
+                        all.push(place(Addresses::Set(family_set(*name, only, family))));
                     }
                 }
             }
@@ -267,7 +267,7 @@ impl Compiler<'_> {
                     let set = self.set.set(name);
                     let fits = |f: &Family| set.is_some_and(|s| s.family.is_none_or(|only| only == *f));
                     if let (Some(family), Some(set)) = (family.filter(fits), set) {
-                        let values = Values::Set(family_set(*name, set.family.is_none(), family));
+                        let values = Values::Set(family_set(*name, set.family, family));
                         tests.push(Test { field, mask: 0, not: true, values });
                     }
                 }

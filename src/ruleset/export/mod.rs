@@ -44,17 +44,26 @@ pub struct Exported {
     pub meet: Vec<&'static str>,
 }
 
+/// What statements are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportPurpose {
+    /// A file to load.
+    File,
+    /// To be compared with others: what another program has put there is shown, each rule as one, and not
+    /// said.
+    Comparison,
+}
+
 /// The table of `mef load` as statements without a header, in the order of the file that it was made from.
-/// `compares`: what another program has put there is shown, each rule as one, and not said.
 #[must_use]
-pub fn ours(table: &mut ListedTable, compares: bool) -> Exported {
+pub fn ours(table: &mut ListedTable, purpose: ExportPurpose) -> Exported {
     normal(table);
     let tables = std::slice::from_ref(table);
     let mut export = Export::new(tables);
-    export.compares = compares;
+    export.purpose = purpose;
     for dir in Direction::ALL {
         let last = chains(tables, dir).into_iter().rfind(|(_, chain)| is_own(dir, chain));
-        export.policy(dir, true, last.map(|(_, chain)| chain));
+        export.policy(dir, own_policy(last.map(|(_, chain)| chain)));
     }
     export.sets();
     export.unsaid_objects();
@@ -94,7 +103,7 @@ pub fn all(tables: &mut [ListedTable]) -> Exported {
     if let [table] = tables
         && table.ours
     {
-        let mut out = ours(table, false);
+        let mut out = ours(table, ExportPurpose::File);
         out.lines.insert(0, "# table inet mef".into());
         return out;
     }
@@ -202,11 +211,27 @@ struct Export<'a> {
     apart: bool,
     /// The group whose rules are looked at.
     of: Option<Name>,
-    /// What others put into our table is only shown.
-    compares: bool,
+    purpose: ExportPurpose,
+}
+
+/// What the hook does with packets that no rule of its chain decided on.
+fn base_policy(chain: Option<&ListedChain>) -> Action {
+    match chain {
+        Some(ListedChain { base: ChainBase::Filter(.., Policy::Drop), .. }) => Action::Drop,
+        _ => Action::Accept,
+    }
+}
+
+/// Likewise, of a chain of ours: there, the last rules may be such a policy.
+fn own_policy(chain: Option<&ListedChain>) -> Action {
+    if chain.is_some_and(ends_rejecting) { Action::Reject } else { base_policy(chain) }
 }
 
 impl<'a> Export<'a> {
+    fn compares(&self) -> bool {
+        self.purpose == ExportPurpose::Comparison
+    }
+
     fn new(tables: &'a [ListedTable]) -> Export<'a> {
         let (mut sets, mut lost) = (RuleSet::default(), Vec::new());
         for table in tables {
@@ -228,7 +253,7 @@ impl<'a> Export<'a> {
             }
         }
         let (out, flat) = (Exported::default(), flat::FlatState::default());
-        Export { tables, sets, lost, out, flat, apart: false, of: None, compares: false }
+        Export { tables, sets, lost, out, flat, apart: false, of: None, purpose: ExportPurpose::File }
     }
 
     fn comment(&mut self, text: &str) {
@@ -243,7 +268,7 @@ impl<'a> Export<'a> {
     fn unsaid_rule(&mut self, why: &str, table: &ListedTable, chain: &str, text: &str) {
         let what = ["table ", &table.title, " chain ", chain, ": ", text].concat();
         let stops = text.split(' ').any(|word| matches!(word, "drop" | "reject"));
-        if !stops || self.compares {
+        if !stops || self.compares() {
             return self.unsaid(why, &what);
         }
         self.out.unsaid += 1;
@@ -279,12 +304,7 @@ impl<'a> Export<'a> {
     }
 
     /// The policy of a direction as a statement.
-    fn policy(&mut self, dir: Direction, ours: bool, chain: Option<&ListedChain>) {
-        let action = match chain {
-            Some(chain) if ours && ends_rejecting(chain) => Action::Reject,
-            Some(ListedChain { base: ChainBase::Filter(.., Policy::Drop), .. }) => Action::Drop,
-            _ => Action::Accept,
-        };
+    fn policy(&mut self, dir: Direction, action: Action) {
         self.out.lines.push(Statement::Policy(dir, action).to_string());
     }
 
@@ -296,7 +316,8 @@ impl<'a> Export<'a> {
             return;
         }
         if last && table.family.is_none() {
-            return self.policy(dir, table.ours, Some(chain));
+            let of = if table.ours { own_policy } else { base_policy };
+            return self.policy(dir, of(Some(chain)));
         }
         if policy == Policy::Accept {
             return;
@@ -364,7 +385,7 @@ impl<'a> Export<'a> {
             order = order.max(number);
             if number > 0 {
                 self.group(dir, table, chain, group);
-            } else if self.compares {
+            } else if self.compares() {
                 for rule in group {
                     self.unsaid_rule("it belongs to another program", table, &chain.name, &rule.text);
                 }
@@ -495,17 +516,17 @@ impl<'a> Export<'a> {
             for (at, chain) in table.chains.iter().enumerate() {
                 let why = match &chain.base {
                     ChainBase::Filter(..) => continue,
-                    ChainBase::Other(why) if self.compares || why.ends_with(DROPS) => why.as_str(),
+                    ChainBase::Other(why) if self.compares() || why.ends_with(DROPS) => why.as_str(),
                     ChainBase::None if self.flat.is_said(table, at) => continue,
                     // What does nothing needs no words.
-                    _ if !self.compares && self.flat.is_idle(table, at, 0) => continue,
+                    _ if !self.compares() && self.flat.is_idle(table, at, 0) => continue,
                     // Nor what no packet comes to.
-                    ChainBase::None if !self.compares && !led.to(&chain.name) => continue,
+                    ChainBase::None if !self.compares() && !led.to(&chain.name) => continue,
                     ChainBase::Other(why) => why.as_str(),
                     ChainBase::None => "a rule could not be followed into this chain",
                 };
                 // One without rules is there all the same.
-                if chain.rules.is_empty() && self.compares {
+                if chain.rules.is_empty() && self.compares() {
                     self.unsaid(why, &["table ", &table.title, " chain ", &chain.name].concat());
                 }
                 for rule in &chain.rules {

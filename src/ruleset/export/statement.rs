@@ -10,7 +10,7 @@ use crate::plan::listed::{ChainBase, ListedRule, ListedTable, RulePart};
 use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{self, Addresses, Direction, PacketVerdict, Policy, Ports, Reject, Sink};
 use crate::ruleset::ast::{
-    Address, InterfaceList, Port, Protos, RuleStatement, SetElements, SetStatement, Statement, proto,
+    Address, InterfaceList, Port, RuleStatement, SetElements, SetStatement, Statement, proto,
 };
 use crate::ruleset::compile;
 use crate::ruleset::words::is_of_nft;
@@ -319,7 +319,7 @@ pub(super) fn loopback(
         return (0, 0);
     }
     let mut end = Vec::new();
-    for (verdict, is_tcp) in compile::verdicts(policy, Protos::ALL, false) {
+    for (verdict, is_tcp) in compile::ends(policy) {
         let proto = is_tcp.then_some(proto::TCP);
         end.push(plan::Rule { proto, ..plan::Rule::new(verdict) });
     }
