@@ -2,6 +2,9 @@
 # test.sh: everything that has to hold. Every step runs, whatever came of the one before it;
 # the last line counts them all, and the exit status is 1 if one failed.
 #
+# What needs little of the machine and takes long is done behind the rest: the build while the source is
+# looked at, the builds that are compared with it while the tests wait for something.
+#
 # A step is: the build, rustfmt, clippy, shellcheck, the width of lines, each test function of cargo test,
 # each test script, the virtual machines.
 # The test scripts are tests/*.sh but those named in not_tests; they find the program in MEF_BIN.
@@ -9,6 +12,7 @@ source "$(dirname "$0")/lib.sh"
 source "$root/cross/toolchain.sh"
 readonly not_tests=' demo.sh bench.sh lib.sh '
 passed=0 failed=0
+declare -A running=()
 
 cd "$root"
 # shellcheck disable=SC2046
@@ -22,18 +26,33 @@ step() {
     if timed "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); say "FAILED: $name"; fi
 }
 
+# behind NAME COMMAND...: begins one more step, which gets what the others leave of the processors.
+behind() {
+    local name=$1
+    shift
+    (timed nice -n 19 "$@") >"$(log "behind-${name//\//-}")" 2>&1 &
+    running[$name]=$!
+}
+
+# ended NAME: waits for it, shows what it said, and counts it.
+ended() {
+    say "test: $1, begun before"
+    if wait "${running[$1]}"; then passed=$((passed + 1)); else failed=$((failed + 1)); say "FAILED: $1"; fi
+    cat "$(log "behind-${1//\//-}")"
+}
+
 # timed COMMAND...: runs it, and says how long that took, and what of it was work of a processor.
 timed() {
-    local begun=$SECONDS before status=0
-    before=$(worked)
+    local begun=$SECONDS self=$BASHPID before status=0
+    before=$(worked "$self")
     "$@" || status=$?
-    say "took $((SECONDS - begun)) s, $(($(worked) - before)) s of a processor"
+    say "took $((SECONDS - begun)) s, $(($(worked "$self") - before)) s of a processor"
     return "$status"
 }
 
-# worked: the seconds of a processor that this script's children took up to now.
+# worked PID: the seconds of a processor that the children of this process took up to now.
 worked() {
-    awk -v ticks="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print int(($14 + $15) / ticks) }' "/proc/$$/stat"
+    awk -v ticks="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print int(($14 + $15) / ticks) }' "/proc/$1/stat"
 }
 
 # rust_tests: counts what the test binaries say; one that does not even build or end counts, too.
@@ -51,19 +70,30 @@ rust_tests() {
 
 cargo_test() { "$cargo" test --locked --no-fail-fast 2>&1 | tee "$1"; }
 
+# leave: ends what runs behind, however the tests end.
+leave() {
+    local pid
+    for pid in "${running[@]}"; do pkill -P "$pid" || true; done
+    [ -z "$made" ] || rmdir "$made"
+}
+
 # host_files: what mef keeps on this host. A daemon that runs here may write into its files; tests make none.
 host_files() { { find /etc/mef /run/mef /var/lib/mef 2>/dev/null || true; } | sort; }
 untouched() { diff <(echo "$host_before") <(host_files); }
 # Tests cover it with a directory of their own, for which it has to be there.
-[ -e /etc/mef ] || trap 'rmdir /etc/mef' EXIT
+made=
+[ -e /etc/mef ] || made=/etc/mef
 mkdir -p /etc/mef
+trap leave EXIT
 host_before=$(host_files)
 
-step build bash cross/build.sh x86_64
-step "the layout of the program" bash cross/layout.sh "$out/layout.map"
-step "the size of the program" bash cross/size.sh check "$out/layout.map" "$out/mef"
-
 find_toolchain x86_64-unknown-linux-musl
+(find_linters)
+# The build says what is wrong with these.
+bash cross/sysroot.sh x86_64 || true
+"$cargo" fetch --locked --quiet || try "$cargo" fetch --locked || true
+behind build bash cross/build.sh x86_64
+
 find_linters
 use_host_libraries x86_64
 export MEF_BIN=$out/mef CARGO_TARGET_DIR=$out/host
@@ -72,10 +102,21 @@ step rustfmt "$linters/cargo-fmt" fmt --check
 step clippy "$linters/cargo-clippy" clippy --locked --quiet --all-targets -- -D warnings
 step shellcheck bash cross/style.sh shellcheck
 step "the width of lines" bash cross/style.sh width
+# What does not build is told of below.
+"$cargo" test --locked --no-run --quiet 2>/dev/null || true
+ended build
+step "the layout of the program" bash cross/layout.sh "$out/layout.map"
+step "the size of the program" bash cross/size.sh check "$out/layout.map" "$out/mef"
+
+behind tests/reproducible.sh bash tests/reproducible.sh
 rust_tests
+ended tests/reproducible.sh
+behind tests/router.sh bash tests/router.sh
 for script in tests/*.sh; do
-    [[ "$not_tests" == *" ${script##*/} "* ]] || step "$script" bash "$script"
+    [[ "$not_tests" == *" ${script##*/} "* ]] || [ -n "${running[$script]:-}" ] ||
+        step "$script" bash "$script"
 done
+ended tests/router.sh
 step "virtual machines, the short form" bash cross/vm.sh short
 step "this host's own files" untouched
 
