@@ -68,22 +68,28 @@ INSTALL_BIN := install -m 755
 INSTALL_CONF := install -m 600
 CP := cp -fpR
 LN := ln -sf
+define Build/Compile/Cargo
+	echo $(2) >$(TOPDIR)/arguments
+endef
 define BuildPackage
 all:
 $(Build/Prepare)
+$(Build/Compile)
 $(call Package/mef/install,$(TOPDIR)/package)
 endef
 END
 touch "$work/openwrt/include/package.mk" "$work/openwrt/feeds/packages/lang/rust/rust-package.mk"
 cp "$program" "$work/openwrt/bin/mef"
 make --silent -f "$root/cross/openwrt/mef/Makefile" TOPDIR="$work/openwrt" || fail "the recipe for OpenWrt"
+# It is the smaller program: every feature of cargo can be left out.
+[ "$(cat "$work/openwrt/arguments")" = --no-default-features ] || fail "the recipe for OpenWrt has all parts"
 grep -q "^PKG_VERSION:=$(sed -n 's/^pkgver=//p' "$root/cross/alpine/APKBUILD")$" \
     "$root/cross/openwrt/mef/Makefile" || fail "PKG_VERSION"
 for package in alpine openwrt; do
-    for file in usr/sbin/mef usr/sbin/mefctl etc/init.d/mef; do
+    for file in usr/sbin/mef usr/sbin/mefdaemon etc/init.d/mef; do
         [ -x "$work/$package/package/$file" ] || fail "$package: $file is not installed"
     done
-    cmp "$work/$package/package/usr/sbin/mefctl" "$program" || fail "$package: the program"
+    cmp "$work/$package/package/usr/sbin/mefdaemon" "$program" || fail "$package: the program"
     [ -s "$work/$package/package/etc/mef/mef.conf" ] || fail "$package: mef.conf is not installed"
 done
 
