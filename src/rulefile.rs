@@ -157,6 +157,9 @@ pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
             }
         }
         set.locks_out = locks_out;
+        if thorough && let Err(why) = keepable(set.whole_text().len()) {
+            set.problems.push((0, Problem::whole(Severity::Error, why, String::new())));
+        }
     }
     set
 }

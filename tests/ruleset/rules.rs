@@ -321,3 +321,28 @@ fn a_pipe_by_name_is_refused_and_one_by_descriptor_read() {
         format!("exec {} load --check <(echo policy dir=in action=accept)", common::mef_binary().display());
     assert!(net.cmd("bash", &["-c", &script]).ok().contains("0 rules"), "read");
 }
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_check_finds_what_is_too_long_to_be_kept() {
+    let net = common::Net::new();
+    let file = |name: &str, text: &str| {
+        fs::write(net.path(name), text).unwrap();
+        net.path(name).to_str().unwrap().to_owned()
+    };
+    let half = "# half of it\n".repeat((33 << 20) / 13);
+    let (a, b) = (file("a.rules", &half), file("b.rules", &half));
+    let rule = "rule dir=in action=accept proto=tcp dport=22\n";
+    let one = file("one.rules", &format!("{rule}include file={a}\n"));
+    let both = file("both.rules", &format!("{rule}include file={a}\ninclude file={b}\n"));
+    net.mef(&["load", "--check", &one]).ok();
+    net.mef(&["check", &one]).ok();
+    let why = "the rules are 66 MB of text; 64 MB can be kept";
+    let checked = net.mef(&["check", &both]);
+    assert!(checked.status == 1 && checked.stdout.contains(why), "{checked:?}");
+    for args in [&["load", "--check", &*both][..], &["load", &both]] {
+        let out = net.mef(args);
+        assert!(out.status == 1 && out.stderr.contains(why), "{args:?}: {}", out.stderr);
+    }
+    net.mef(&["load", &one]).ok();
+}
