@@ -11,6 +11,7 @@ use super::args::parse;
 use super::columns::EachLine;
 use super::output::{Output, OutputError, required};
 use crate::base::build_part::BuildPart;
+use crate::base::count::count;
 use crate::config::{DEFAULT_PATH, Settings, is_ours, parse_global};
 use crate::control::client::{ControlClient, Patience};
 use crate::control::proto::Request;
@@ -353,7 +354,8 @@ fn plan(steps: &[SetupStep], commands: &[Vec<String>], output: &mut Output<'_>) 
     }
     let right = steps.iter().filter(|step| matches!(step, SetupStep::Right { .. })).count();
     if right > 0 {
-        writeln!(output.out, "  {right} files are as they should be")?;
+        let (files, are) = (count(right, "file"), if right == 1 { "is as it" } else { "are as they" });
+        writeln!(output.out, "  {files} {are} should be")?;
     }
     Ok(())
 }

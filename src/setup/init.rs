@@ -3,6 +3,7 @@
 
 use super::manifest::Manifest;
 use super::root::{Found, Root};
+use super::shipped::RUNIT_SYSV;
 
 /// An init system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,39 +105,64 @@ fn installed(root: &Root) -> Option<(Init, &'static str)> {
     Some(found)
 }
 
-/// Where a supervisor looks for services.
-fn scanned(init: Init, root: &Root, live: bool) -> String {
-    let places: &[&str] = match init {
-        Init::Runit => &["/etc/runit/runsvdir/default", "/etc/service", "/var/service", "/service"],
-        _ => {
-            if let Some(dir) = live.then(|| svscan(root)).flatten() {
-                return dir;
-            }
-            &["/etc/s6/service", S6_IMAGES[0], S6_IMAGES[1], "/service", "/run/service"]
-        }
+/// Where a supervisor looks for services: the first one is where it is told what to do with them, and all of
+/// them together are what it looks at now and after the next boot.
+fn service_dirs(init: Init, root: &Root, live: bool) -> Vec<String> {
+    let (places, program): (&[&str], _) = match init {
+        Init::Runit => (&RUNIT_PLACES, "runsvdir"),
+        _ => (&S6_PLACES, "s6-svscan"),
     };
-    let there = places.iter().find(|path| root.has(path)).or(places.first());
-    (*there.unwrap_or(&"/service")).to_owned()
+    let usual = places.iter().find(|path| root.has(path)).or(places.first());
+    let mut dirs = vec![(*usual.unwrap_or(&"/service")).to_owned()];
+    let Some(told) = live.then(|| told(root, program)).flatten() else { return dirs };
+    let is_copied = told.starts_with("/run/");
+    match init {
+        Init::Runit => {
+            // A link through which runit changes between its sets leads to the one that is on now.
+            let now = root.real(&told).unwrap_or(told);
+            if !now.starts_with(RUNIT_SETS) && !now.starts_with("/run/") {
+                return vec![now];
+            }
+            dirs.push(now);
+            dirs.dedup();
+        }
+        _ => {
+            dirs = vec![told];
+            let image = S6_IMAGES.iter().find(|dir| is_copied && root.has(dir));
+            dirs.extend(image.map(|dir| (*dir).to_owned()));
+        }
+    }
+    dirs
 }
 
-/// What the s6-svscan that runs was told to look at.
-fn svscan(root: &Root) -> Option<String> {
-    let (dir, _) = root.processes().find(|(_, name)| name == "s6-svscan")?;
+/// What the supervisor that runs was told to look at: that of this host's root, not that of a user or of a
+/// container.
+fn told(root: &Root, program: &str) -> Option<String> {
+    let space = |dir: &str| root.look(&[dir, "/ns/mnt"].concat()).ok();
+    let own = space("/proc/self")?;
+    let is_ours = |dir: &str| {
+        let status = root.text(&[dir, "/status"].concat());
+        status.contains("\nUid:\t0\t0\t0\t0\n") && space(dir).as_ref() == Some(&own)
+    };
+    let (dir, _) = root.processes().find(|(dir, name)| name == program && is_ours(dir))?;
     let line = root.text(&[&dir, "/cmdline"].concat());
-    line.split('\0').rfind(|word| word.starts_with('/') && !word.ends_with("s6-svscan")).map(str::to_owned)
+    line.split('\0').skip(1).find(|word| word.starts_with('/')).map(str::to_owned)
 }
 
+/// Where runit has sets of services, and where it looks for services.
+const RUNIT_SETS: &str = "/etc/runit/runsvdir/";
+const RUNIT_PLACES: [&str; 4] = ["/etc/runit/runsvdir/default", "/etc/service", "/var/service", "/service"];
 /// Where s6-linux-init and s6-overlay have what they copy to below /run at boot.
 const S6_IMAGES: [&str; 2] = ["/etc/s6-linux-init/current/run-image/service", "/etc/services.d"];
+const S6_PLACES: [&str; 5] = ["/etc/s6/service", S6_IMAGES[0], S6_IMAGES[1], "/service", "/run/service"];
 
-/// A link where s6 looks now, and one that is there at the next boot.
-fn s6_links(root: &Root, live: bool) -> Vec<(String, String)> {
-    let mut dirs = vec![scanned(Init::S6, root, live)];
-    if live && dirs.iter().any(|dir| dir.starts_with("/run/")) {
-        dirs.extend(S6_IMAGES.iter().find(|dir| root.has(dir)).map(|dir| (*dir).to_owned()));
-    }
-    dirs.into_iter().map(|dir| ([&dir, "/mef"].concat(), "/etc/s6/sv/mef".to_owned())).collect()
+/// In each of these directories a link to the service.
+fn service_links(dirs: Vec<String>, target: &str) -> Vec<(String, String)> {
+    dirs.into_iter().map(|dir| ([&dir, "/mef"].concat(), target.to_owned())).collect()
 }
+
+/// The link by which scripts of System V load the rule set before the network is up.
+const RULES_LINK: (&str, &str) = ("/etc/rcS.d/S12mef-rules", "../init.d/mef-rules");
 
 /// Links that make it start at boot, and where they lead.
 #[must_use]
@@ -152,13 +178,19 @@ pub fn links(init: Init, root: &Root, live: bool) -> Vec<(String, String)> {
             pair("/etc/runlevels/boot/mef-rules", "/etc/init.d/mef-rules"),
             pair("/etc/runlevels/boot/mef", "/etc/init.d/mef"),
         ],
-        Init::Runit => vec![([&scanned(init, root, live), "/mef"].concat(), "/etc/sv/mef".to_owned())],
-        Init::S6 => s6_links(root, live),
+        Init::Runit => {
+            let mut all = service_links(service_dirs(init, root, live), "/etc/sv/mef");
+            if RUNIT_SYSV.iter().all(|path| root.has(path)) {
+                all.push(pair(RULES_LINK.0, RULES_LINK.1));
+            }
+            all
+        }
+        Init::S6 => service_links(service_dirs(init, root, live), "/etc/s6/sv/mef"),
         Init::Procd => {
             vec![pair("/etc/rc.d/S18mef", "../init.d/mef"), pair("/etc/rc.d/K90mef", "../init.d/mef")]
         }
         Init::SysV => {
-            let mut all = vec![pair("/etc/rcS.d/S12mef-rules", "../init.d/mef-rules")];
+            let mut all = vec![pair(RULES_LINK.0, RULES_LINK.1)];
             for level in ["2", "3", "4", "5"] {
                 all.push((["/etc/rc", level, ".d/S02mef"].concat(), "../init.d/mef".to_owned()));
             }
@@ -182,7 +214,7 @@ pub fn starts_at_boot(root: &Root) -> Option<bool> {
     // What lies in /run is of this boot.
     Some(match links(init, root, true).iter().find(|(path, _)| !path.starts_with("/run/")) {
         Some((path, _)) => root.look(path).is_ok_and(|found| found != Found::Nothing),
-        None => root.text(super::INITTAB).contains(BEGIN),
+        None => has_lines(root),
     })
 }
 
@@ -208,7 +240,7 @@ pub fn commands(init: Init, root: &Root, now: DaemonChange) -> Vec<Vec<String>> 
         DaemonChange::Restart => "restart",
         DaemonChange::Stop | DaemonChange::Gone => "stop",
     };
-    let dir = || scanned(init, root, true);
+    let dir = || service_dirs(init, root, true).swap_remove(0);
     let lines = match (init, now) {
         (Init::None, _) => vec![],
         (Init::Systemd, DaemonChange::Start | DaemonChange::Restart) => {
@@ -243,6 +275,12 @@ pub fn commands(init: Init, root: &Root, now: DaemonChange) -> Vec<Vec<String>> 
 /// The lines of ours in /etc/inittab stand between these.
 const BEGIN: &str = "# mef: begin";
 const END: &str = "# mef: end";
+
+/// Whether /etc/inittab has them.
+#[must_use]
+pub fn has_lines(root: &Root) -> bool {
+    root.text(super::INITTAB).contains(BEGIN)
+}
 
 /// /etc/inittab of busybox with our lines: before the scripts that bring the network up.
 #[must_use]

@@ -75,7 +75,7 @@ pub fn install(wanted: &SetupRequest<'_>, manifest: &Manifest) -> Result<Vec<Set
     let ports = ssh_ports(root, live);
     let mut rules = String::new();
     for shipped in shipped::of(init) {
-        if shipped.beside.is_some_and(|dir| !root.has(dir)) {
+        if !shipped.belongs(root) {
             continue;
         }
         let text = match shipped.path.as_str() {
@@ -102,13 +102,17 @@ pub fn install(wanted: &SetupRequest<'_>, manifest: &Manifest) -> Result<Vec<Set
     }
     if init == Init::Busybox {
         steps.extend(edit(root, INITTAB, &|text| init::with_lines(text, program))?);
+    } else if init::has_lines(root) {
+        steps.extend(edit(root, INITTAB, &init::without_lines)?);
     }
-    for (path, target) in init::links(init, root, live) {
+    let links = init::links(init, root, live);
+    steps.extend(unlinked(root, live, init, manifest, &links));
+    for (path, target) in links {
         let step = link(root, path.clone(), target).map_err(|e| (path, e))?;
         steps.extend(step);
     }
     steps.extend(obsolete(root, init, manifest)?);
-    steps.extend(cut_off(root, live, init, manifest));
+    steps.extend(cut_off(root, live, manifest));
     Ok(steps)
 }
 
@@ -117,7 +121,9 @@ fn edit(root: &Root, path: &str, change: &dyn Fn(&str) -> String) -> Result<Opti
     let path = path.to_owned();
     Ok(match root.look(&path).map_err(|e| (path.clone(), e))? {
         Found::File(now) => {
-            let bytes = change(&String::from_utf8_lossy(&now)).into_bytes();
+            // A character for each byte: whatever the encoding, what is not changed stays as it is.
+            let text = change(&now.iter().map(|byte| char::from(*byte)).collect::<String>());
+            let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect();
             (now != bytes).then_some(SetupStep::Write { path, bytes, mode: 0o644, is_there: true })
         }
         Found::Nothing => None,
@@ -137,13 +143,8 @@ pub fn remove(
     manifest: &Manifest,
     all: bool,
 ) -> Result<(Vec<SetupStep>, Vec<SetupStep>), PlanTrouble> {
-    let (mut starts, mut files) = (Vec::new(), Vec::new());
-    for (path, target) in init::links(init, root, live) {
-        if root.look(&path).is_ok_and(|found| found == Found::Link(target.into())) {
-            starts.push(SetupStep::Remove { path });
-        }
-    }
-    if init == Init::SysV {
+    let (mut starts, mut files) = (unlinked(root, live, init, manifest, &[]), Vec::new());
+    if matches!(init, Init::SysV | Init::Runit) {
         // Whoever orders these links gives them other numbers.
         for level in ["0", "1", "2", "3", "4", "5", "6", "S"] {
             let dir = ["/etc/rc", level, ".d"].concat();
@@ -157,7 +158,7 @@ pub fn remove(
             }
         }
     }
-    if init == Init::Busybox {
+    if init::has_lines(root) {
         starts.extend(edit(root, INITTAB, &init::without_lines)?);
     }
     for shipped in shipped::of(init) {
@@ -174,8 +175,47 @@ pub fn remove(
         files.extend(gone(root, &shipped.path, &ours, all).map_err(|e| (shipped.path, e))?);
     }
     files.extend(obsolete(root, init, manifest)?);
-    files.extend(cut_off(root, live, init, manifest));
+    files.extend(cut_off(root, live, manifest));
     Ok((starts, files))
+}
+
+/// What takes away links that start it, but those that are kept: those of the init system, and those of
+/// others that lead to files that set-up has written, since from one to another it may have been cut off.
+fn unlinked(
+    root: &Root,
+    live: bool,
+    init: Init,
+    manifest: &Manifest,
+    kept: &[(String, String)],
+) -> Vec<SetupStep> {
+    let is_written = |target: &str| {
+        let behind = |(path, _): &(String, u64)| {
+            let (_, rest) = path.split_once(target.trim_start_matches('.'))?;
+            Some(rest.is_empty() || rest.starts_with('/'))
+        };
+        manifest.files.iter().any(|file| behind(file) == Some(true))
+    };
+    let mut steps = Vec::new();
+    for (_, other) in NAMES {
+        for link in init::links(other, root, live) {
+            if kept.contains(&link) || other != init && !is_written(&link.1) {
+                continue;
+            }
+            let (path, target) = link;
+            let is_there = root.look(&path).is_ok_and(|found| found == Found::Link(target.into()));
+            let step = SetupStep::Remove { path };
+            if is_there && !steps.contains(&step) {
+                steps.push(step);
+            }
+        }
+    }
+    steps
+}
+
+/// The files for an init system there.
+fn shipped_paths(root: &Root, init: Init) -> Vec<String> {
+    let there = shipped::of(init).into_iter().filter(|shipped| shipped.belongs(root));
+    there.map(|shipped| shipped.path).collect()
 }
 
 /// What takes away files that a previous version has written and this one does not have, unless somebody has
@@ -184,7 +224,7 @@ pub fn remove(
 /// # Errors
 /// What cannot be looked at.
 pub fn obsolete(root: &Root, init: Init, manifest: &Manifest) -> Result<Vec<SetupStep>, PlanTrouble> {
-    let now: Vec<String> = shipped::of(init).into_iter().map(|shipped| shipped.path).collect();
+    let now = shipped_paths(root, init);
     let is_ours =
         |path: &str| !(path.starts_with("/etc/mef/") || path.ends_with("bin/mef")) && path != STATE_RULES;
     let mut steps = Vec::new();
@@ -199,8 +239,8 @@ pub fn obsolete(root: &Root, init: Init, manifest: &Manifest) -> Result<Vec<Setu
 
 /// What takes away files that a set-up left half-written when it was cut off.
 #[must_use]
-pub fn cut_off(root: &Root, live: bool, init: Init, manifest: &Manifest) -> Vec<SetupStep> {
-    let links = init::links(init, root, live).into_iter().map(|(path, _)| path);
+pub fn cut_off(root: &Root, live: bool, manifest: &Manifest) -> Vec<SetupStep> {
+    let links = NAMES.iter().flat_map(|(_, init)| init::links(*init, root, live)).map(|(path, _)| path);
     let written = manifest.files.iter().map(|(path, _)| path.clone());
     let shared = SHARED.iter().chain(&[manifest::PATH]).map(|path| (*path).to_owned());
     let dirs = links.chain(written).chain(shared);
@@ -223,8 +263,12 @@ pub fn replaced(
     (former, init): (Init, Init),
     manifest: &Manifest,
 ) -> Result<Vec<SetupStep>, PlanTrouble> {
-    let now: Vec<String> = shipped::of(init).into_iter().map(|shipped| shipped.path).collect();
+    let now = shipped_paths(root, init);
+    let links = init::links(init, root, live);
     let (mut steps, files) = remove(root, live, former, manifest, false)?;
+    let is_new =
+        |path: &str| init == Init::Busybox && path == INITTAB || links.iter().any(|(link, _)| link == path);
+    steps.retain(|step| !is_new(step.path()));
     steps.extend(files.into_iter().filter(|step| match step {
         SetupStep::Remove { path } | SetupStep::Keep { path, .. } => {
             !now.iter().any(|other| path == other || *path == plan::beside(other))

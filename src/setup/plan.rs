@@ -31,6 +31,19 @@ impl SetupStep {
         !matches!(self, SetupStep::Keep { .. } | SetupStep::Right { .. })
     }
 
+    /// What it is about.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self {
+            SetupStep::Write { path, .. }
+            | SetupStep::Beside { path, .. }
+            | SetupStep::Link { path, .. }
+            | SetupStep::Remove { path }
+            | SetupStep::Keep { path, .. }
+            | SetupStep::Right { path, .. } => path,
+        }
+    }
+
     /// Notes what it will write, beside what was there.
     pub fn intend(&self, manifest: &mut Manifest) {
         if let SetupStep::Write { path, bytes, .. } = self {

@@ -88,6 +88,13 @@ impl Root {
         self.resolve(Path::new(path)).is_ok_and(|at| at.exists())
     }
 
+    /// The path of the tree to which the links of another one lead, if something is there.
+    #[must_use]
+    pub fn real(&self, path: &str) -> Option<String> {
+        let at = self.resolve(Path::new(path)).ok().filter(|at| at.exists())?;
+        Some(["/", &*at.strip_prefix(&self.0).ok()?.to_string_lossy()].concat())
+    }
+
     /// What is at a path, the last link not followed.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! What set-up writes: the files below rootfs/, packed inside the binary.
 
 use super::init::Init;
+use super::root::Root;
 use crate::base::packed;
 
 /// `cross/build.rs` packs them, each as TREE/PATH: the tree is that of an init system, or `any`.
@@ -17,6 +18,11 @@ pub const RULES: &str = "/etc/mef/mef.rules";
 pub const ROUTER: &str = "\n# As set up on a system whose /var is in memory: state on the flash, written \
     rarely.\nstate_dir=/etc/mef/state\nstate_sync=6h\n";
 
+/// The script of System V that loads the rule set.
+const RULES_SCRIPT: &str = "/etc/init.d/mef-rules";
+/// Where these are, the first stage of runit runs scripts of System V: that of Debian and its kin.
+pub const RUNIT_SYSV: [&str; 2] = ["/etc/rcS.d", "/lib/runit/run_sysv_scripts"];
+
 /// A file that is written.
 pub struct Shipped {
     /// Where.
@@ -25,8 +31,16 @@ pub struct Shipped {
     pub mode: u32,
     /// Its text.
     pub text: String,
-    /// Written only where this directory is.
-    pub beside: Option<&'static str>,
+    /// Written only where these are.
+    beside: &'static [&'static str],
+}
+
+impl Shipped {
+    /// Whether it is written there.
+    #[must_use]
+    pub fn belongs(&self, root: &Root) -> bool {
+        self.beside.iter().all(|path| root.has(path))
+    }
 }
 
 /// The files for an init system, in the order in which they are written. busybox has lines in /etc/inittab
@@ -36,11 +50,17 @@ pub fn of(init: Init) -> Vec<Shipped> {
     let mut all = Vec::new();
     packed::each(PACKED, &mut |name, text| {
         let (tree, _) = name.split_once('/').unwrap_or((name, ""));
-        if tree == "any" || tree == init.name() {
-            let path = name.get(tree.len()..).unwrap_or("");
+        let path = name.get(tree.len()..).unwrap_or("");
+        let borrowed = init == Init::Runit && tree == "sysvinit" && path == RULES_SCRIPT;
+        if tree == "any" || tree == init.name() || borrowed {
             let file = path.rsplit('/').next().unwrap_or("");
             let runs = path.starts_with("/etc/init.d/") || matches!(file, "run" | "finish");
-            let beside = ["/etc/logrotate.d", "/usr/share/man"].into_iter().find(|dir| path.starts_with(dir));
+            let beside: &[&str] = match path {
+                _ if borrowed => &RUNIT_SYSV,
+                _ if path.starts_with("/etc/logrotate.d") => &["/etc/logrotate.d"],
+                _ if path.starts_with("/usr/share/man") => &["/usr/share/man"],
+                _ => &[],
+            };
             let (path, text) = (path.to_owned(), text.to_owned());
             all.push(Shipped { path, mode: if runs { 0o755 } else { 0o644 }, text, beside });
         }
@@ -75,8 +95,9 @@ mod tests {
             let files = of(init);
             let own = files.iter().filter(|file| {
                 let from = format!("{root}/usr/share/mef/init/{name}{}", file.path);
-                let from =
-                    if std::path::Path::new(&from).exists() { from } else { format!("{root}{}", file.path) };
+                let borrowed = format!("{root}/usr/share/mef/init/sysvinit{}", file.path);
+                let all = [from, borrowed, format!("{root}{}", file.path)];
+                let from = all.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap();
                 assert_eq!(std::fs::read_to_string(&from).unwrap(), file.text, "{from}");
                 assert_eq!(file.mode == 0o755, file.text.starts_with("#!"), "{from}");
                 from.contains("/usr/share/mef/init/")

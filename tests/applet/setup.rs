@@ -354,3 +354,54 @@ fn nothing_is_written_where_others_can_write() {
     let facts = fs::metadata(tree.0.join("etc/inittab")).unwrap();
     assert_eq!((facts.uid(), facts.gid(), facts.mode() & 0o777), (1000, 1000, 0o644));
 }
+
+#[test]
+fn runit_of_debian_loads_the_rule_set_by_a_script_of_system_v() {
+    let tree = Tree::new("runit-debian");
+    tree.put("lib/runit/run_sysv_scripts", "");
+    tree.put("etc/runit/runsvdir/default/other", "");
+    for dir in ["etc/rcS.d", "etc/rc2.d"] {
+        fs::create_dir_all(tree.0.join(dir)).unwrap();
+    }
+    let before = tree.all();
+    tree.setup(&["--init", "runit"]).ok();
+    let after = tree.all();
+    assert_eq!(after["etc/rcS.d/S12mef-rules"], "-> ../init.d/mef-rules");
+    assert_eq!(after["etc/runit/runsvdir/default/mef"], "-> /etc/sv/mef");
+    assert!(tree.text("etc/init.d/mef-rules").contains("load --boot"));
+    assert!(!after.contains_key("etc/init.d/mef") && !after.contains_key("etc/rc2.d/S02mef"), "{after:?}");
+    // With the number that somebody who orders these links has given it, it goes, too.
+    fs::rename(tree.0.join("etc/rcS.d/S12mef-rules"), tree.0.join("etc/rcS.d/S07mef-rules")).unwrap();
+    tree.setup(&["--remove", "--purge"]).ok();
+    assert!(tree.all() == before, "{:?}", tree.all().keys());
+}
+
+#[test]
+fn files_of_the_host_keep_what_is_no_utf8() {
+    let tree = Tree::new("latin1");
+    let files = [
+        ("etc/passwd", &b"root:x:0:0:root:/root:/bin/sh\nren\xe9:x:1000:1000:Ren\xe9:/:/bin/sh\n"[..]),
+        ("etc/inittab", b"# d\xe9marrage\n::sysinit:/etc/init.d/rcS\n"),
+    ];
+    files.iter().for_each(|(path, text)| fs::write(tree.0.join(path), text).unwrap());
+    tree.setup(&["--init", "busybox"]).ok();
+    for (path, text) in files {
+        let now = fs::read(tree.0.join(path)).unwrap();
+        assert!(now.starts_with(&text[..text.len() - 28]) && now.len() > text.len(), "{path}");
+    }
+    tree.setup(&["--remove", "--purge"]).ok();
+    for (path, text) in files {
+        assert_eq!(fs::read(tree.0.join(path)).unwrap(), text, "{path}");
+    }
+}
+
+#[test]
+fn the_plan_counts_what_is_right_already() {
+    let tree = Tree::new("right");
+    tree.put("etc/mef/mef.conf", include_str!("../../rootfs/etc/mef/mef.conf"));
+    let plan = tree.setup(&["--init", "none", "--dry-run"]).ok();
+    assert!(plan.contains("\n  1 file is as it should be\n"), "{plan}");
+    tree.setup(&["--init", "none"]).ok();
+    let plan = tree.setup(&["--init", "none", "--dry-run"]).ok();
+    assert!(plan.contains(" files are as they should be\n"), "{plan}");
+}

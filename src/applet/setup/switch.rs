@@ -44,7 +44,7 @@ impl Switch {
         steps: &[SetupStep],
         starts: bool,
     ) -> Result<(), OutputError> {
-        let Some(former) = self.0 else { return Ok(()) };
+        let Some(former) = self.0 else { return take_away::tidy(&job.root, job.init, steps) };
         if job.live && starts {
             // Where that init system does not run any more nothing supervises it, and these commands fail.
             for now in [DaemonChange::Stop, DaemonChange::Gone] {

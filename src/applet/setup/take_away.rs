@@ -7,7 +7,7 @@ use crate::applet::output::{Output, OutputError};
 use crate::config::{Settings, is_ours};
 use crate::enforce::options;
 use crate::firewall::{self, loader};
-use crate::setup::{self, DaemonChange, Init, Root, SetupStep};
+use crate::setup::{self, DaemonChange, Init, NAMES, Root, SetupStep};
 use crate::sys::process;
 use std::time::Duration;
 
@@ -67,7 +67,8 @@ pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Resu
         end(&settings)?;
     }
     run_steps(&mut job, &files, &[], output)?;
-    tidy(&job.root, job.init, &files)?;
+    let steps: Vec<SetupStep> = starts.into_iter().chain(files).collect();
+    tidy(&job.root, job.init, &steps)?;
     if all {
         if job.live {
             tables(&settings, output);
@@ -107,15 +108,25 @@ fn logs(root: &Root, settings: &Settings, trees: &mut Vec<String>, files: &mut V
     files.extend(ours.map(|file| SetupStep::Remove { path: [dir, "/", &file].concat() }));
 }
 
-/// Removes the directories that an init system was set up with, but for those in which something was kept.
-pub(super) fn tidy(root: &Root, init: Init, files: &[SetupStep]) -> Result<(), OutputError> {
-    let kept = |tree: &str| {
-        files.iter().any(|step| matches!(step, SetupStep::Keep { path, .. } if path.starts_with(tree)))
+/// Removes the directories of an init system, and those of others from which something was removed; but for
+/// those in which something stays.
+pub(super) fn tidy(root: &Root, init: Init, steps: &[SetupStep]) -> Result<(), OutputError> {
+    let below = |path: &str, dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
+    let removed =
+        |dir: &str| steps.iter().any(|step| matches!(step, SetupStep::Remove { path } if below(path, dir)));
+    let stays = |dir: &str| {
+        steps.iter().any(|step| !matches!(step, SetupStep::Remove { .. }) && below(step.path(), dir))
     };
-    if let Some(tree) = setup::supervised(init).filter(|tree| !kept(tree)) {
-        root.remove_all(tree).map_err(|e| OutputError::Failed(format!("{tree}: {e}")))?;
+    for (_, other) in NAMES {
+        let dirs = setup::dirs(other);
+        if other != init && !dirs.iter().any(|dir| removed(dir)) {
+            continue;
+        }
+        if let Some(tree) = setup::supervised(other).filter(|tree| !stays(tree)) {
+            root.remove_all(tree).map_err(|e| OutputError::Failed(format!("{tree}: {e}")))?;
+        }
+        dirs.iter().for_each(|dir| root.prune(dir));
     }
-    setup::dirs(init).iter().for_each(|dir| root.prune(dir));
     Ok(())
 }
 
