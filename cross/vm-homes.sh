@@ -7,9 +7,11 @@
 # and does what tests/homes/lib.sh has for each boot; what it says is kept in target/vm/MACHINE-home-HOME.log.
 # The home "firmware" is an image of busybox and mef alone that `mef setup --root` made, in 64 MB: the kernel
 # of Debian 11 (-k bullseye) fits in there, unpacked.
+# "newcomer" is who has read no more than the first commands of the README, and gives them to a machine with
+# Debian 12, one with Debian 13, and one whose process 1 is busybox.
 # To be sourced by vm.sh.
 # shellcheck shell=bash disable=SC2034,SC2154
-readonly home_packages=systemd,openrc,runit,s6,busybox-static,kmod,procps,iproute2,nftables,\
+readonly home_packages=systemd,openrc,runit-init,s6,busybox-static,kmod,procps,iproute2,nftables,\
 openssh-server,openssh-client
 home_machine=bookworm homes=()
 
@@ -32,25 +34,29 @@ home_root() {
     disk=$vm/home-$1.root first=
     rm -rf --one-file-system "$disk"
     cp -a "$vm/homes-$suite" "$disk"
-    rm -f "$disk"/usr/sbin/{init,telinit,reboot,halt,poweroff,shutdown,runlevel} "$disk"/etc/ssh/ssh_host_*
-    rm -rf "$disk"/etc/systemd/system/*.wants "$disk"/etc/rc?.d/* "$disk"/etc/runlevels "$disk/etc/service"
-    find "$disk/etc/init.d" -type f -delete
-    rm -f "$disk/etc/inittab" "$disk/etc/runit"/[123]
+    rm -rf "$disk"/etc/ssh/ssh_host_* "$disk"/etc/systemd/system/*.wants "$disk/etc/runlevels"
+    # With runit it boots as Debian does.
+    if [ "$1" != runit ]; then
+        rm -f "$disk"/usr/sbin/{init,telinit,reboot,halt,poweroff,shutdown,runlevel}
+        rm -rf "$disk"/etc/rc?.d/* "$disk/etc/service" "$disk/etc/runit" "$disk/etc/inittab"
+        find "$disk/etc/init.d" -type f -delete
+    fi
     cp -r "$at/lib/modules" "$disk/usr/lib/modules"
     mkdir -p "$disk/homes"
-    cp "$root"/tests/homes/{*.sh,network,watch,mounts} "$root"/rootfs/usr/share/doc/mef/*.md "$disk/homes/"
+    cp "$root"/tests/homes/{*.sh,network,watch,mounts} "$root"/rootfs/usr/share/doc/mef/*.md \
+        "$root/README.md" "$disk/homes/"
     ssh-keygen -q -t ed25519 -N '' -f "$disk/etc/ssh/host_key"
     install "$program" "$disk/usr/local/sbin/mef"
     # shellcheck source=/dev/null
-    (source "$root/tests/homes/$1.sh" && prepare && echo "$first") >"$disk.first"
+    (source "$root/tests/homes/$1.sh" && "$(type -t prepare_machine >/dev/null && echo prepare_machine ||
+        echo prepare)" && echo "$first") >"$disk.first"
     first=$(tail -n 1 "$disk.first")
     # Where a real one has its own scripts for that.
     [ ! -e "$disk/etc/inittab" ] || sed -i '1i ::sysinit:/homes/mounts' "$disk/etc/inittab"
     case $1 in
         sysvinit) sed -i '1s/.*/m0::sysinit:\/homes\/mounts/' "$disk/etc/inittab" ;;
-        runit) sed -i '1a /homes/mounts' "$disk/etc/runit/1" ;;
         s6) sed -i '1a /homes/mounts' "$disk/etc/boot" ;;
-        systemd) ;;
+        systemd | runit) ;;
     esac
 }
 
@@ -109,11 +115,12 @@ unpack_kernel() {
     mv "$at/vmlinux.new" "$at/vmlinux"
 }
 
-# run_home HOME: two boots.
+# run_home HOME [STAGE]: two boots; one, if there is a stage of tests/homes/lib.sh that is all to be done.
 run_home() {
-    local memory=256 watch=vm.watch=$1 kernel=$at/vmlinuz
-    log=$vm/$home_machine-home-$1.log
-    say "vm: home $1 on $home_machine ($suite)"
+    local memory=256 watch=vm.watch=$1 stage=${2-} last=2 kernel=$at/vmlinuz
+    log=$vm/$home_machine-home-$1${stage:+-$stage}.log
+    say "vm: home $1 on $home_machine ($suite)${stage:+: $stage}"
+    [ -z "$stage" ] || last=1
     if [ "$1" = firmware ]; then
         memory=64 watch='' kernel=$at/vmlinux
         unpack_kernel
@@ -124,15 +131,15 @@ run_home() {
     rm -f "$vm/home-$1.disk" "$log"
     mke2fs -q -t ext4 -m 0 -d "$disk" "$vm/home-$1.disk" 900m >/dev/null
     rm -rf --one-file-system "$disk" "$disk.first"
-    for number in 1 2; do
-        home_boot "$1" $number $memory "vm.init=$first" "$watch"
+    for ((number = 1; number <= last; number++)); do
+        home_boot "$1" $number $memory "vm.init=$first" "$watch" "vm.stage=$stage"
         grep -q "^END $number\$" "$log" || break
     done
     rm -f "$vm/home-$1.disk"
-    if grep -q '^END 2$' "$log" && ! grep -qE '^NO: |Kernel panic|oom-kill' "$log"; then
+    if grep -q "^END $last\$" "$log" && ! grep -qE '^NO: |Kernel panic|oom-kill' "$log"; then
         passed=$((passed + 1))
     else
-        failed=$((failed + 1)) failures+=" $1"
+        failed=$((failed + 1)) failures+=" $home_machine/$1${stage:+/$stage}"
         tail -n 15 "$log"
     fi
 }
@@ -140,18 +147,33 @@ run_home() {
 while [ $# -gt 0 ]; do
     case $1 in
         -k) home_machine=${2:?-k needs a machine}; shift ;;
-        firmware) homes+=("$1") ;;
+        firmware | newcomer) homes+=("$1") ;;
         *) [ -e "$root/tests/homes/$1.sh" ] || die "there is no tests/homes/$1.sh"; homes+=("$1") ;;
     esac
     shift
 done
 [ ${#homes[@]} -gt 0 ] || homes=(systemd busybox sysvinit openrc runit s6)
 have_packages "bare Debians" mmdebstrap lz4
-machine "$home_machine"
-get_kernel
-make_initramfs
-[ "${homes[*]}" = firmware ] || base "$suite"
 passed=0 failed=0 failures=
-for home in "${homes[@]}"; do run_home "$home"; done
+
+# at_home MACHINE HOME [STAGE]: on that machine.
+at_home() {
+    home_machine=$1
+    machine "$1"
+    get_kernel
+    make_initramfs
+    [ "$2" = firmware ] || base "$suite"
+    run_home "${@:2}"
+}
+
+for home in "${homes[@]}"; do
+    if [ "$home" = newcomer ]; then
+        at_home bookworm systemd newcomer
+        at_home trixie systemd newcomer
+        at_home bookworm busybox newcomer
+    else
+        at_home "$home_machine" "$home"
+    fi
+done
 echo "vm: homes: $passed passed, $failed failed${failures:+:}$failures"
 [ "$failed" = 0 ]

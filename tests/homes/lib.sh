@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2154
+# shellcheck shell=sh disable=SC2016,SC2154
 # What is done on each host, by the name of its stage. Run by dash as root of the host, not as a service;
 # $home is its init system, and tests/homes/$home.sh may say:
 #     revives=      nothing starts a daemon that was killed
@@ -69,6 +69,7 @@ start_sshd() {
     [ -S /dev/log ] || { busybox syslogd -n -O /var/log/auth.log & }
     mkdir -p /run/sshd
     printf '%s\n' 'Port 22' 'HostKey /etc/ssh/host_key' 'PidFile none' 'UsePAM no' 'UseDNS no' \
+        'Subsystem sftp internal-sftp' \
         >/run/sshd_config
     set --
     ! /usr/sbin/sshd -t -f /run/sshd_config -o PerSourcePenalties=no || set -- -o PerSourcePenalties=no
@@ -138,6 +139,34 @@ installed() {
     check "set up again it keeps my rule set" says "keep     /etc/mef/mef.rules: you changed it"
     check "nothing else is to be done" fails to_do
     check "it is the same daemon" test "$(pid)" = "$old"
+}
+
+# newcomer: who has read no more than the first commands of the README, and gives them from elsewhere, as they
+# stand there: by ssh to a host that knows his key.
+newcomer() {
+    mkdir -p /root/.ssh /tmp/newcomer/target
+    ssh-keygen -q -t ed25519 -N '' -f /tmp/newcomer/key
+    cp /tmp/newcomer/key.pub /root/.ssh/authorized_keys
+    mv /usr/local/sbin/mef /tmp/newcomer/target/mef
+    awk '/^```/ { if (on++) exit; next } on' /homes/README.md >/tmp/newcomer/commands
+    printf '%s\n' '#!/bin/sh' "exec /usr/bin/\${0##*/} -F /tmp/newcomer/config \"\$@\"" >/tmp/newcomer/ssh
+    cp /tmp/newcomer/ssh /tmp/newcomer/scp
+    chmod +x /tmp/newcomer/ssh /tmp/newcomer/scp
+    printf '%s\n' 'Host host.example' "HostName ${friend%.*}.1" 'IdentityFile /tmp/newcomer/key' \
+        'StrictHostKeyChecking accept-new' UserKnownHostsFile=/tmp/newcomer/known 'LogLevel error' \
+        >/tmp/newcomer/config
+    echo "NOTE: he says: $(tr '\n' ';' </tmp/newcomer/commands)"
+    began=$(date +%s)
+    check "his commands succeed" ip netns exec friend \
+        sh -ec 'cd /tmp/newcomer; PATH=/tmp/newcomer:$PATH; . ./commands >/tmp/out 2>&1'
+    echo "NOTE: $(grep '^init system' /tmp/out), $(grep -cx protected /tmp/out) verdict that it protects," \
+        "$(($(date +%s) - began)) seconds after he began"
+    check "the last one says that it protects" grep -qx protected /tmp/out
+    echo "NOTE: $(grep '^watched: ' /tmp/out)"
+    check "he has been told what is watched" grep -q '^watched: .*sshd (' /tmp/out
+    check "and what nobody watches" grep -q '^nobody watches: ' /tmp/out
+    check "and how to take it back" says "mef setup --remove"
+    attacked
 }
 
 attacked() {
