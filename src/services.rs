@@ -31,10 +31,10 @@ fn read(rule: &ServiceRule, warnings: &mut Vec<Problem>) -> Result<DetectRule, V
         match writer(&text.text, &rule.programs) {
             Writer::Own(message) => Pattern::new(&message, needs).ok().or(Some(compiled)),
             Writer::None => Some(compiled),
-            Writer::Other => {
+            wrong => {
                 // Without programs= patterns see whole lines; but a record of the journal is its message.
                 if !rule.programs.is_empty() || rule.source == Source::Journal {
-                    warnings.push(of_another(text));
+                    warnings.push(misplaced(text, &wrong));
                 }
                 Some(compiled)
             }
@@ -63,11 +63,16 @@ fn read(rule: &ServiceRule, warnings: &mut Vec<Problem>) -> Result<DetectRule, V
     Ok(DetectRule { name: rule.name.as_str().into(), programs, headless, fail, ignore, success, webscan })
 }
 
-/// What is wrong with a pattern that will hardly match, since it begins with a writer that is not of
-/// `programs=`.
-fn of_another(text: &Spanned) -> Problem {
-    let what = "the pattern begins like lines of a program that programs= does not name";
-    let hint = "patterns see what stands behind PROGRAM[PID]: begin there, or name the program in programs=";
+/// What is wrong with a pattern that will hardly match, since it begins with what patterns do not see.
+fn misplaced(text: &Spanned, begins: &Writer) -> Problem {
+    let what = match begins {
+        Writer::Before => "the pattern begins with the date and the host, which are cut off in front of it",
+        _ => "the pattern begins like lines of a program that programs= does not name",
+    };
+    let hint = match begins {
+        Writer::Before => "patterns see what stands behind PROGRAM[PID]: begin there",
+        _ => "patterns see what stands behind PROGRAM[PID]: begin there, or name the program in programs=",
+    };
     let whole = 0..text.text.len();
     Problem { severity: Severity::Warning, ..text.problem(whole, what.into(), hint.into()) }
 }

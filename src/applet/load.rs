@@ -11,6 +11,7 @@ use crate::config::duration;
 use crate::firewall::loader::{self, Goal, LoadError, Loader};
 use crate::rulefile::{self, DEFAULT_PATH};
 use crate::ruleset::RuleSet;
+use crate::sys::terminal::AnswersFrom;
 use crate::trial::{self, Noted, Saved, Trial, TrialEnd, TrialTurn};
 use argh::FromArgs;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,15 @@ struct LoadArgs {
 }
 
 pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    load_by(args, AnswersFrom::Terminal, output)
+}
+
+/// Likewise, with a yes from there.
+pub(super) fn load_by(
+    args: &[&str],
+    answers: AnswersFrom,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
     let args: LoadArgs = parse("load", args)?;
     let seconds = args.confirm.as_deref().map(time).transpose()?;
     if args.boot && (seconds.is_some() || args.check) {
@@ -108,7 +118,10 @@ pub(super) fn load(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputE
     let rules = set.rules();
     let (end, parts) = match seconds {
         None => (TrialEnd::Kept, for_good(&mut set, &run_dir, output)?),
-        Some(seconds) => pending_confirmation(turn, seconds, (&mut set, &text), (&saved, &run_dir), output)?,
+        Some(seconds) => {
+            let terms = TrialTerms { seconds, answers };
+            pending_confirmation(turn, &terms, (&mut set, &text), (&saved, &run_dir), output)?
+        }
     };
     match end {
         TrialEnd::Kept => super::context::changed(&run_dir, "load", &[]),
@@ -189,10 +202,16 @@ fn for_good(set: &mut RuleSet, run_dir: &Path, output: &mut Output<'_>) -> Resul
     Ok(parts)
 }
 
+/// How long rules wait for a yes, and where it may come from.
+struct TrialTerms {
+    seconds: u32,
+    answers: AnswersFrom,
+}
+
 /// Loads rules until they are confirmed or their time is up.
 fn pending_confirmation(
     turn: TrialTurn,
-    seconds: u32,
+    &TrialTerms { seconds, answers }: &TrialTerms,
     (set, text): (&mut RuleSet, &str),
     (saved, run_dir): (&Saved, &Path),
     output: &mut Output<'_>,
@@ -216,7 +235,7 @@ fn pending_confirmation(
             ));
         }
     }
-    let trial = Trial { seconds, text, saved, had_rules };
+    let trial = Trial { seconds, text, saved, had_rules, answers };
     let mut rules = OnTrial { set, batch: Some(batch), text, saved, run_dir };
     let end = turn.trial(&trial, &mut rules, &mut |text| output.note(&text));
     end.map(|end| (end, parts)).map_err(|why| {

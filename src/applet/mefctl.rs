@@ -18,6 +18,7 @@ use crate::config::ago;
 use crate::rulefile::DEFAULT_PATH;
 use crate::setup::{Manifest, Root};
 use crate::sys::stdio;
+use crate::sys::terminal::AnswersFrom;
 use std::path::Path;
 use text::HELP;
 use words::{GivenWords, unknown};
@@ -110,13 +111,14 @@ fn rules(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     }
 }
 
-/// Without `--yes` the rules go again by themselves.
+/// Without `--yes` the rules go again by themselves, unless somebody says so in time: at the terminal, by
+/// what is piped to us, as there, or with `confirm`.
 fn apply(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let words = GivenWords::read(args, &["--yes"], &["--timeout"])?;
     let file = words.file(DEFAULT_PATH)?;
     if !words.has("--yes") {
         let time = words.value("--timeout").unwrap_or(TRIAL);
-        return load::load(&["--confirm", time, file], output);
+        return load::load_by(&["--confirm", time, file], AnswersFrom::StandardInput, output);
     }
     // What an init system starts while there are no rules is the start of the host: rules that nobody has
     // confirmed before it are not loaded.

@@ -74,6 +74,14 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     output.end()
 }
 
+/// Ends bans of everybody.
+pub(super) fn everybody(which: WhichBans, output: &mut Output<'_>) -> Result<(), OutputError> {
+    let mut session = UnbanSession::open(&settings(None, output), output)?;
+    session.all(which, output)?;
+    session.close(output);
+    output.end()
+}
+
 /// One call of the command.
 struct UnbanSession {
     enforcer: Enforcer,

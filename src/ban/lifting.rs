@@ -17,4 +17,6 @@ pub enum WhichBans {
     All,
     /// Those that have an end.
     Timed,
+    /// Likewise; who is in the flood throttle stays there.
+    ButThrottled,
 }

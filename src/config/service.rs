@@ -210,7 +210,9 @@ pub(super) fn parse_parts(
     parts: &[ConfigPart<'_>],
 ) -> (Option<ServiceRule>, Vec<Problem>) {
     let mut problems: Vec<Problem> = Vec::new();
-    let (mut rule, mut web, mut origin) = (blank(), WebscanReader::default(), Origin::default());
+    let (mut rule, mut web) = (blank(), WebscanReader::default());
+    // A default that no line of mef.conf has is that of webscan_dir.
+    let mut origin = Origin { enabled: false, elsewhere: defaults.iter().any(|default| default.line == 0) };
     keys::set_defaults(KEYS, &mut rule);
     // They were read before, and found to be right.
     for default in defaults {
@@ -291,7 +293,6 @@ pub(super) fn blank() -> ServiceRule {
 }
 
 /// Whether a rule was written for the existing product, in which a rule without `enabled=` is off.
-#[derive(Default)]
 struct Origin {
     enabled: bool,
     elsewhere: bool,

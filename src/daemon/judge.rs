@@ -377,9 +377,9 @@ impl Judge {
         }
     }
 
-    /// Removes all bans.
+    /// Removes all bans that have an end.
     pub(super) fn clear(&mut self) {
-        if let Err(e) = self.enforcer.unban_all(WhichBans::All, &mut syslog::warn) {
+        if let Err(e) = self.enforcer.unban_all(WhichBans::Timed, &mut syslog::warn) {
             log::error!("{e}");
         }
     }

@@ -455,7 +455,11 @@ impl Daemon {
         self.save();
         log::info!(
             "stopped; {}",
-            if self.clear_on_stop { "all bans were removed" } else { "bans stay in force" }
+            if self.clear_on_stop {
+                "all bans but the permanent ones were removed"
+            } else {
+                "bans stay in force"
+            }
         );
     }
 }

@@ -8,6 +8,7 @@ use super::judge::Judge;
 use super::sources::Sources;
 use crate::base::clock::{Now, Wall};
 use crate::base::line::Line;
+use crate::config::PortRanges;
 use crate::control::proto::{FACTS, KERNEL, ProblemLine, Request, Sight, SightLine};
 use crate::control::server::{ControlService, Then, send};
 use crate::input::Tags;
@@ -60,7 +61,8 @@ impl ControlService for ControlHandler<'_> {
                 return Then::Next;
             }
             Request::Banned { addr, time, ports } => {
-                let ports = (ports.to_owned(), [].as_slice());
+                let closed = PortRanges::parse(ports.split('/').next().unwrap_or(ports)).unwrap_or_default();
+                let ports = (ports.to_owned(), closed.ranges());
                 let (rule, reason, seen) = ("", "", [].as_slice());
                 // Who bans by hand knows why.
                 let reported =

@@ -511,7 +511,7 @@ impl Enforcer {
 fn cleared(which: WhichBans) -> &'static JournalRecord<'static> {
     match which {
         WhichBans::All => &JournalRecord::Clear,
-        WhichBans::Timed => &JournalRecord::ClearTimed,
+        WhichBans::Timed | WhichBans::ButThrottled => &JournalRecord::ClearTimed,
     }
 }
 

@@ -332,7 +332,7 @@ impl Bans for Recorder {
         let mut world = self.world.borrow_mut();
         world.refused()?;
         if let Some(table) = &mut world.table {
-            table.bans.retain(|held| which == WhichBans::Timed && held.until.is_none());
+            table.bans.retain(|held| which != WhichBans::All && held.until.is_none());
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ pub(super) enum Writer {
     Own(String),
     /// Somebody else, as it seems: it would never match.
     Other,
+    /// Nothing but what stands in front of it, a date and a host: it would never match.
+    Before,
 }
 
 /// Takes the writer off a pattern of a rule with `programs`.
@@ -25,7 +27,7 @@ pub(super) fn writer(pattern: &str, programs: &[String]) -> Writer {
     let mut other = false;
     for colon in colons(pattern) {
         let (Some(head), Some(rest)) = (pattern.get(..colon), pattern.get(colon + 1..)) else { continue };
-        let names = names(head.trim_start_matches('^'));
+        let names = [names(head.trim_start_matches('^')), names(words(head).1)].concat();
         // A message may have a colon, too: only a number in brackets, or the whole name, says that this is
         // none.
         let pid = head.contains("\\[");
@@ -44,23 +46,55 @@ pub(super) fn writer(pattern: &str, programs: &[String]) -> Writer {
         let is_lower = |name: &&String| !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase());
         other |= pid && names.iter().filter(is_lower).any(|name| fits(head, name));
     }
-    if other { Writer::Other } else { Writer::None }
+    if other {
+        Writer::Other
+    } else if programs.iter().any(|program| stands_behind(pattern, program)) {
+        Writer::Before
+    } else {
+        Writer::None
+    }
+}
+
+/// Whether a pattern that is tied to the beginning has the name of a program behind what can only be the
+/// date and the host of its lines.
+fn stands_behind(pattern: &str, program: &str) -> bool {
+    let anchored = pattern.starts_with('^') || pattern.starts_with("\\A");
+    let head = pattern.find(program).filter(|_| anchored).and_then(|at| pattern.get(..at));
+    let Some(head) = head.filter(|head| !head.contains("(?P<") && !head.contains('<')) else { return false };
+    let Ok(compiled) = Pattern::new(&[head, "$"].concat(), Demand::Nothing) else { return false };
+    let mut scratch = MatchScratch::for_patterns([&compiled].into_iter());
+    let mut is = |text: String| compiled.is_match(text.as_bytes(), &mut scratch);
+    !is(String::new()) && before(head).any(is)
+}
+
+/// The last but one and the last word of a beginning. Patterns have blanks in many forms.
+fn words(head: &str) -> (&str, &str) {
+    let blank = |text: &str| {
+        let ends = [" ", "\\s", "\\x20"].iter().filter_map(|blank| Some(text.rfind(blank)? + blank.len()));
+        ends.max().unwrap_or(0)
+    };
+    let (rest, last) = head.split_at(blank(head));
+    let rest = rest.trim_end_matches(' ').trim_end_matches("\\s").trim_end_matches("\\x20");
+    let more = ['+', '*', '?'];
+    (rest.get(blank(rest)..).unwrap_or_default().trim_start_matches(more), last.trim_start_matches(more))
+}
+
+/// What can stand in front of the writer: nothing, or a date and a host, which the pattern may name.
+fn before(head: &str) -> impl Iterator<Item = String> {
+    const DATES: [&str; 3] =
+        ["Nov 26 02:10:00 ", "2026-11-26T02:10:00+00:00 ", "2026-11-26T02:10:00.123456+00:00 "];
+    let host = literal(words(head).0).filter(|host| !host.is_empty()).unwrap_or_else(|| "host".to_owned());
+    let dated = DATES.iter().map(move |date| [date, &*host, " "].concat());
+    std::iter::once(String::new()).chain(dated)
 }
 
 /// Whether a pattern's beginning fits how lines of this program begin.
 fn fits(head: &str, program: &str) -> bool {
-    const BEFORE: [&str; 4] = [
-        "",
-        "Nov 26 02:10:00 host ",
-        "2026-11-26T02:10:00+00:00 host ",
-        "2026-11-26T02:10:00.123456+00:00 host ",
-    ];
     let Ok(pattern) = Pattern::new(&[head, ":$"].concat(), Demand::Nothing) else { return false };
     let mut scratch = MatchScratch::for_patterns([&pattern].into_iter());
     let mut is = |text: String| pattern.is_match(text.as_bytes(), &mut scratch);
-    BEFORE
-        .iter()
-        .any(|before| is([before, program, "[12345]:"].concat()) || is([before, program, ":"].concat()))
+    before(head)
+        .any(|before| is([&before, program, "[12345]:"].concat()) || is([&before, program, ":"].concat()))
 }
 
 /// Where colons stand outside of groups and classes.
@@ -152,6 +186,8 @@ mod tests {
             (r"^dovecot: imap-login: x", &["dovecot"], "^imap-login: x"),
             (r"^\w{3}\s+\d+ \d\d:\d\d:\d\d \S+ sshd\[\d+\]: Failed", &["sshd"], "^Failed"),
             (r".* sshd\[\d+\]: Failed", &["sshd"], "^Failed"),
+            (r"^\w+ \d+ [\d:]+ \S+ postfix/smtpd\[\d+\]: x", &["postfix"], "^x"),
+            (r"^Nov\s+\d+\s+\S+\s+mx\.example\.net\s+postfix/smtpd\[\d+\]: x", &["postfix"], "^x"),
             (r"postfix/(?:submission/)?smtpd\[\d+\]: warning", &["postfix/*"], "^warning"),
             (r"postfix/(submission/|)smtpd\[\d+\]: warning", &["*"], "^warning"),
             (r"postfix/(?:smtps|submission)/smtpd\[\d+\]: warning", &["postfix"], "^warning"),
@@ -174,6 +210,29 @@ mod tests {
         ] {
             assert_eq!(of(pattern, &["sshd", "postfix/smtpd"]), Writer::None, "{pattern}");
         }
+    }
+
+    #[test]
+    fn what_stands_in_front_of_the_writer_is_cut_off() {
+        for pattern in [
+            r"^Nov .* sshd.*Failed <HOST>",
+            r"\A\S+\s+\d+\s+[0-9:]+\s+\S+\s+sshd <HOST>",
+            r"^\d{4}-\S+ mail sshd/x <HOST>",
+        ] {
+            assert_eq!(of(pattern, &["sshd"]), Writer::Before, "{pattern}");
+            assert_eq!(of(pattern, &["cron"]), Writer::None, "{pattern}");
+        }
+        for pattern in [
+            r"^.*sshd: <HOST>",
+            r"Nov .* sshd.*Failed <HOST>",
+            r"^pam_unix\(sshd:auth\): <HOST>",
+            r"^<HOST> \S+ sshd <HOST>",
+            r"^(?:a sshd|b) <HOST>",
+        ] {
+            assert_ne!(of(pattern, &["sshd"]), Writer::Before, "{pattern}");
+        }
+        assert_eq!(words(r"^\w+\s+\d+ +\S+ host\s+a"), ("host", "a"));
+        assert_eq!((words("a b"), words("a"), words("")), (("a", "b"), ("", "a"), ("", "")));
     }
 
     #[test]

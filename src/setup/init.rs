@@ -207,15 +207,31 @@ pub fn links(init: Init, root: &Root, live: bool) -> Vec<(String, String)> {
 #[must_use]
 pub fn starts_at_boot(root: &Root) -> Option<bool> {
     let (init, _) = Init::find(root, true)?;
-    // What is not ours starts it: nobody knows.
     if Manifest::read(root) == Manifest::default() {
-        return None;
+        return units_of_others(init, root);
     }
     // What lies in /run is of this boot.
     Some(match links(init, root, true).iter().find(|(path, _)| !path.starts_with("/run/")) {
         Some((path, _)) => root.look(path).is_ok_and(|found| found != Found::Nothing),
         None => has_lines(root),
     })
+}
+
+/// Where systemd finds units.
+const UNITS: [&str; 3] = ["/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/"];
+
+/// Likewise of units that a package has brought, or the existing product, whose mef.service is the rule set.
+/// What else there may be nobody knows.
+fn units_of_others(init: Init, root: &Root) -> Option<bool> {
+    let text =
+        |unit: &str| UNITS.iter().map(|dir| root.text(&[dir, unit].concat())).find(|text| !text.is_empty());
+    let unit = match init {
+        Init::Systemd if text("mef-rules.service").is_some() => "mef-rules.service",
+        Init::Systemd if text("mef.service")?.contains("mefctl rules apply") => "mef.service",
+        _ => return None,
+    };
+    let link = ["/etc/systemd/system/multi-user.target.wants/", unit].concat();
+    Some(root.look(&link).is_ok_and(|found| found != Found::Nothing))
 }
 
 /// What is to be done with the daemon that runs.
@@ -319,6 +335,7 @@ pub fn without_lines(inittab: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::dir::testing::ScratchDir;
 
     #[test]
     fn inittab_gets_our_lines_before_the_scripts_and_loses_them_again() {
@@ -342,5 +359,29 @@ mod tests {
             assert_eq!((Init::named(name), init.name()), (Some(init), name));
         }
         assert_eq!(Init::named("launchd"), None);
+    }
+
+    #[test]
+    fn whether_units_of_others_are_enabled_is_known() {
+        let scratch = ScratchDir::new();
+        let root = Root::new(scratch.path());
+        let put = |path: &str, text: &str| root.write(path, text.as_bytes(), 0o644).unwrap();
+        put("/run/systemd/system/x", "");
+        assert_eq!(starts_at_boot(&root), None);
+        // Somebody's own, of which nobody knows what it does.
+        put("/etc/systemd/system/mef.service", "[Service]\nExecStart=/usr/sbin/mef daemon\n");
+        assert_eq!(starts_at_boot(&root), None);
+        put(
+            "/etc/systemd/system/mef.service",
+            "[Service]\nExecStart=/x/mefctl rules apply --yes /etc/mef/mef.rules\n",
+        );
+        assert_eq!(starts_at_boot(&root), Some(false));
+        put("/etc/systemd/system/multi-user.target.wants/mef.service", "");
+        assert_eq!(starts_at_boot(&root), Some(true));
+        // Of a package.
+        put("/lib/systemd/system/mef-rules.service", "[Service]\n");
+        assert_eq!(starts_at_boot(&root), Some(false));
+        put("/etc/systemd/system/multi-user.target.wants/mef-rules.service", "");
+        assert_eq!(starts_at_boot(&root), Some(true));
     }
 }

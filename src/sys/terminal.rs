@@ -137,18 +137,46 @@ pub enum Typed {
     },
 }
 
-/// The terminal that controls this process, or is its standard input.
-pub struct Terminal(File);
+/// Where answers come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum AnswersFrom {
+    /// The terminal alone: what is piped to this process is none of ours.
+    Terminal,
+    /// Standard input, whatever it is; the terminal, if nothing comes from there.
+    StandardInput,
+}
+
+/// Who answers: the terminal that controls this process, or what its standard input is.
+pub struct Terminal {
+    input: File,
+    /// A line of a pipe that has begun. A terminal gives whole ones.
+    begun: Option<Vec<u8>>,
+}
 
 impl Terminal {
-    /// Opens it, and throws away what was typed before; `None` if there is none.
+    /// Opens it, and throws away what was typed before; `None` if nobody can answer.
     #[must_use]
-    pub fn open() -> Option<Terminal> {
+    pub fn open(from: AnswersFrom) -> Option<Terminal> {
+        let piped = if from == AnswersFrom::StandardInput { Self::piped() } else { None };
+        piped.or_else(Self::controlling)
+    }
+
+    /// Standard input, unless it is a terminal or has already ended.
+    fn piped() -> Option<Terminal> {
+        let input = stdio::stdin().ok().filter(|input| !isatty(input).unwrap_or(true))?;
+        let mut this = Terminal { input, begun: Some(Vec::new()) };
+        if stdio::has_more(&this.input) && matches!(this.byte(), Typed::Elsewhere { .. }) {
+            return None;
+        }
+        Some(this)
+    }
+
+    fn controlling() -> Option<Terminal> {
         // Opened anew, since others share what standard input leads to, and may not want it to be
         // non-blocking.
         let anew = open("/dev/tty", OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty());
         let stdin = || stdio::stdin().ok().filter(|input| isatty(input).unwrap_or(false));
-        let this = Terminal(anew.ok().map(File::from).or_else(stdin)?);
+        let this = Terminal { input: anew.ok().map(File::from).or_else(stdin)?, begun: None };
         if this.is_ours() {
             this.forget();
         }
@@ -157,32 +185,64 @@ impl Terminal {
 
     /// Throws away what was typed and not read.
     pub fn forget(&self) {
-        let _ = tcflush(&self.0, FlushArg::TCIFLUSH);
+        let _ = tcflush(&self.input, FlushArg::TCIFLUSH);
+    }
+
+    /// Whether it is a pipe: whoever has answered has no more to say.
+    #[must_use]
+    pub fn is_piped(&self) -> bool {
+        self.begun.is_some()
     }
 
     /// Takes what is there.
     pub fn read(&mut self) -> Typed {
+        if self.is_piped() {
+            return self.byte();
+        }
         if !self.is_ours() {
             return Typed::Elsewhere { gone: false };
         }
         let mut line = [0; LINE];
-        match self.0.read(&mut line) {
+        match self.input.read(&mut line) {
             Ok(n) if n > 0 => Typed::Line(line.get(..n).unwrap_or_default().trim_ascii().to_vec()),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Typed::Nothing,
             _ => Typed::Elsewhere { gone: true },
         }
     }
 
+    /// Takes one byte of a pipe: what follows the line stays there, where it wakes who waits.
+    fn byte(&mut self) -> Typed {
+        let begun = self.begun.get_or_insert_default();
+        let mut byte = [0];
+        match self.input.read(&mut byte) {
+            Ok(1) if byte != *b"\n" => {
+                // What is longer is no answer, and its end is none either.
+                if begun.len() < LINE {
+                    begun.push(byte[0]);
+                }
+                return Typed::Nothing;
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Typed::Nothing;
+            }
+            Ok(1) => {}
+            // The last line may lack its end.
+            Ok(_) if !begun.is_empty() => {}
+            _ => return Typed::Elsewhere { gone: false },
+        }
+        Typed::Line(std::mem::take(begun).trim_ascii().to_vec())
+    }
+
     /// Whether what is typed is for this process: reading in the background would stop it. A terminal that
     /// does not control us cannot tell.
     fn is_ours(&self) -> bool {
-        tcgetpgrp(&self.0).is_ok_and(|group| group == getpgrp())
-            || tcgetpgrp(&self.0) == Err(nix::Error::ENOTTY)
+        tcgetpgrp(&self.input).is_ok_and(|group| group == getpgrp())
+            || tcgetpgrp(&self.input) == Err(nix::Error::ENOTTY)
     }
 }
 
 impl AsFd for Terminal {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.input.as_fd()
     }
 }

@@ -12,7 +12,7 @@ use crate::sys::clock;
 use crate::sys::dir::{Access, Dir, Lock};
 use crate::sys::poll::{self, Ready};
 use crate::sys::process::{self, Side};
-use crate::sys::terminal::{Terminal, Typed};
+use crate::sys::terminal::{AnswersFrom, Terminal, Typed};
 pub use saved::Saved;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -93,6 +93,8 @@ pub struct Trial<'a> {
     pub saved: &'a Saved,
     /// Whether there were rules before.
     pub had_rules: bool,
+    /// Where a yes may come from.
+    pub answers: AnswersFrom,
 }
 
 /// Whether there is to be a rule set.
@@ -229,7 +231,7 @@ impl TrialTurn {
             }
             Side::Parent => drop((theirs, listener)),
         }
-        let loader = TrialCaller { watcher: ours, terminal: None };
+        let loader = TrialCaller { watcher: ours, answers: trial.answers, terminal: None };
         if let Some(end) = loader.wait(trial.seconds, tell)? {
             return Ok(end);
         }
@@ -335,6 +337,7 @@ fn heard(from: &mut impl Read) -> Option<u8> {
 /// The process that was asked for the trial, and waits for its end.
 struct TrialCaller {
     watcher: UnixStream,
+    answers: AnswersFrom,
     terminal: Option<Terminal>,
 }
 
@@ -386,15 +389,27 @@ impl TrialCaller {
     }
 
     fn ask(&mut self, seconds: u32, tell: &mut dyn FnMut(&str)) {
-        self.terminal = Terminal::open();
-        tell(
-            &["the new rules are in force, for ", &seconds.to_string(), " s unless they are confirmed"]
-                .concat(),
-        );
+        let text = ["the new rules are in force, for ", &seconds.to_string(), " s unless they are confirmed"]
+            .concat();
+        tell(&text);
+        self.listen(self.answers, tell);
+    }
+
+    /// Waits for answers from there, and says how to give one.
+    fn listen(&mut self, from: AnswersFrom, tell: &mut dyn FnMut(&str)) {
+        self.terminal = Terminal::open(from);
         tell(match self.terminal {
             Some(_) => "see whether a new connection works; then type yes to keep them, or no to go back now",
             None => ELSEWHERE,
         });
+    }
+
+    /// Passes an answer on.
+    fn answer(&mut self, word: u8) {
+        let _ = self.watcher.write_all(&[word]);
+        if self.terminal.as_ref().is_some_and(Terminal::is_piped) {
+            self.terminal = None;
+        }
     }
 
     fn typed(&mut self, tell: &mut dyn FnMut(&str)) {
@@ -402,11 +417,16 @@ impl TrialCaller {
         match terminal.read() {
             Typed::Nothing => {}
             Typed::Line(line) => match line.as_slice() {
-                b"yes" => drop(self.watcher.write_all(&[KEEP])),
-                b"no" => drop(self.watcher.write_all(&[TURN_DOWN])),
+                b"yes" => self.answer(KEEP),
+                b"no" => self.answer(TURN_DOWN),
                 b"" => {}
                 _ => tell("type yes to keep the rules, no to go back now"),
             },
+            // The end of a pipe says nothing about the terminal.
+            Typed::Elsewhere { gone: false } if self.answers == AnswersFrom::StandardInput => {
+                self.answers = AnswersFrom::Terminal;
+                self.listen(self.answers, tell);
+            }
             Typed::Elsewhere { gone } => {
                 self.terminal = None;
                 if gone {

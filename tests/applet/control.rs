@@ -227,7 +227,7 @@ fn watch_shows_events_as_they_come() {
     net.append(LOG, "Nov 22 08:00:01 host app[1]: bad user \x1b[31mroot rule=x\x07 from 203.0.113.9\n");
     net.append(LOG, fails("203.0.113.1", 2));
     net.mark(LOG);
-    net.mef(&["ban", "192.0.2.0/24", "--permanent"]).ok();
+    net.mef(&["ban", "192.0.2.0/24", "--permanent", "--ports", "22,80-90"]).ok();
     net.mef(&["unban", "203.0.113.1"]).ok();
     wait_until("the last event", || net.said("text").contains("unban") && net.said("json").contains("unban"));
     let events: Vec<String> = net
@@ -244,7 +244,7 @@ fn watch_shows_events_as_they_come() {
             "hit 203.0.113.1 rule=app weight=1",
             "hit 203.0.113.1 rule=app weight=1",
             "ban 203.0.113.1 rule=app hits=2 for=600 ports=22 bans=1",
-            "ban 192.0.2.0/24 rule=manual hits=0 for=permanent ports=all bans=1",
+            "ban 192.0.2.0/24 rule=manual hits=0 for=permanent ports=22,80-90 bans=1",
             "unban 203.0.113.1",
         ]
     );
@@ -254,7 +254,7 @@ fn watch_shows_events_as_they_come() {
     let user = r#""user":"\\x1b[31mroot rule=x\\x07"}"#;
     assert!(line.ends_with(&format!("{event}{user}")), "{line}");
     let log = net.read("log/mef.log");
-    assert!(log.contains(" ban 192.0.2.0/24 rule=manual hits=0 for=permanent ports=all"), "{log}");
+    assert!(log.contains(" ban 192.0.2.0/24 rule=manual hits=0 for=permanent ports=22,80-90"), "{log}");
     assert!(log.contains(" unban 203.0.113.1 rule=manual"), "{log}");
     net.stop(daemon);
     assert_eq!((net.wait(text), net.wait(json)), (0, 0));

@@ -95,6 +95,20 @@ fn rules_without_yes_go_again_unless_somebody_confirms() {
     let out = answered(&world.net, "rules apply --timeout 1s", "");
     assert!(out.status == 1 && out.stderr.contains("not confirmed"), "{out:?}");
     assert_eq!(world.judge(other), Passes, "the rules before it had none");
+    // A no ends it before its time, a word that is neither does not, and a line has an end.
+    for input in ["no\n", "maybe\n no \nyes\n", "no"] {
+        let out = answered(&world.net, "rules apply --timeout 1h", input);
+        assert!(out.status == 1 && out.stderr.contains("not confirmed"), "{input:?}: {out:?}");
+    }
+    let long = ["yes".repeat(100), "\nno\n".into()].concat();
+    assert_eq!(answered(&world.net, "rules apply --timeout 1h", &long).status, 1);
+    assert_eq!(world.judge(other), Passes);
+    for input in ["yes\n", "yes", "what?\nyes\nno\n"] {
+        answered(&world.net, "rules apply --timeout 1h", input).ok();
+        assert_eq!(world.judge(other), Lost, "{input:?}");
+        mefctl(&world.net, "rules clear").ok();
+        assert_eq!(world.judge(other), Passes);
+    }
     let apply = command(&world.net, &["rules", "apply", "--timeout=60s"]);
     let trial = world.net.start("apply", apply);
     wait_until("the trial", || world.net.nft_list("table inet mef").contains("set trial"));
@@ -328,6 +342,9 @@ fn sources_in_the_throttle_are_a_group_of_their_own() {
     assert_eq!((ddos(), mefctl(&net, "bans list --ips-only").ok()), (String::new(), "192.0.2.1\n".into()));
     mefctl(&net, "bans add --permanent --ports 22 192.0.2.5").ok();
     net.nft("add element inet mef_guard throttle4 { 203.0.113.3 timeout 1h }");
+    mefctl(&net, "bans clear").ok();
+    assert_eq!(mefctl(&net, "bans list --ips-only").ok(), "192.0.2.5\n203.0.113.3\n", "no ban, no end");
+    mefctl(&net, "bans add 192.0.2.1").ok();
     mefctl(&net, "bans clear --all").ok();
     assert_eq!(mefctl(&net, "bans list --ips-only").ok(), "192.0.2.5\n", "the permanent ones stay");
     for wrong in [

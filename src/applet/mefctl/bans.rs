@@ -9,7 +9,9 @@ use crate::applet::bans::about;
 use crate::applet::context::settings;
 use crate::applet::output::{Output, OutputError, failed};
 use crate::applet::{allow, ban, target, unban};
-use crate::ban::{BY_HAND, Ban, BanEntry, Capability, FLOODS, GuardState, Repeat, SCANS, Scope, Transports};
+use crate::ban::{
+    BY_HAND, Ban, BanEntry, Capability, FLOODS, GuardState, Repeat, SCANS, Scope, Transports, WhichBans,
+};
 use crate::base::clock::Span;
 use crate::base::count::count;
 use crate::base::line::shown;
@@ -59,9 +61,10 @@ fn add(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
 fn clear(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let words = GivenWords::read(args, &["--ddos", "--all"], &[])?;
     words.none()?;
-    if words.one_of(&["--ddos", "--all"])? != Some("--ddos") {
-        // The throttle goes along with the bans: whoever is in it is shut out, too.
-        return unban::run(&["--all"], output);
+    match words.one_of(&["--ddos", "--all"])? {
+        None => return unban::everybody(WhichBans::ButThrottled, output),
+        Some("--all") => return unban::everybody(WhichBans::Timed, output),
+        Some(_) => {}
     }
     let mut guard = view(options(&settings(None, output))).map_err(failed)?;
     guard.state().map_err(failed)?;

@@ -99,7 +99,7 @@ fn recidive(settings: &Settings, output: &mut Output<'_>) -> Result<(), OutputEr
     // Those that came back most often first.
     all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     if !all.is_empty() {
-        writeln!(output.out, "BANS  LAST      STATE       RULE              ADDRESS")?;
+        writeln!(output.out, "BANS  LAST      STATE         RULE              ADDRESS")?;
     }
     for (bans, addr, age, left, rule) in all {
         let state = match left {
@@ -107,7 +107,7 @@ fn recidive(settings: &Settings, output: &mut Output<'_>) -> Result<(), OutputEr
             Some(0) => "over".to_owned(),
             Some(left) => format!("{} left", about(left)),
         };
-        writeln!(output.out, "{bans:>4}  {:<8}  {state:<10}  {rule:<16}  {addr}", about(age))?;
+        writeln!(output.out, "{bans:>4}  {:<8}  {state:<12}  {rule:<16}  {addr}", about(age))?;
     }
     Ok(())
 }

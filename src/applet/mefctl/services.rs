@@ -182,14 +182,26 @@ pub(super) fn updated_by() -> String {
     } else if installed_by_apk() {
         "apk update && apk upgrade mef"
     } else {
-        let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/sbin/mef"));
-        let own = own.to_string_lossy();
-        return format!(
-            "This installation is one file: replace {own} with a newer one, then run `mefctl restart \
-            mefdaemon`."
-        );
+        return by_hand();
     };
     format!("This installation is a package: {package}")
+}
+
+/// What is to be replaced: the program may be there under each of its names.
+fn by_hand() -> String {
+    let own = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/sbin/mef"));
+    let is_file = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    let names = ["mef", "mefctl", "mefdaemon"].map(|name| own.with_file_name(name));
+    let mut files: Vec<String> =
+        names.iter().filter(|path| is_file(path)).map(|path| path.to_string_lossy().into_owned()).collect();
+    if files.is_empty() {
+        files.push(own.to_string_lossy().into_owned());
+    }
+    let what = if files.len() == 1 { "one file" } else { "one program, in more than one file" };
+    let files = files.join(" and ");
+    format!(
+        "This installation is {what}: replace {files} with a newer one, then run `mefctl restart mefdaemon`."
+    )
 }
 
 fn installed_by_apk() -> bool {

@@ -6,7 +6,7 @@ mefctl: the command language of MEF, carried out by mef
 Usage: mefctl WORD …
 
   rules apply [--timeout 30s] [--yes] [FILE]   load the rule set; without --yes it goes again by
-                                               itself unless confirmed in time      (mef load)
+                                               itself unless you type yes in time   (mef load)
   rules validate [FILE]                        say what is wrong with it    (mef load --check)
   rules fmt [--write] [--out FILE] [FILE]      its canonical form                    (mef fmt)
   rules clear [--all [--force]]                take it out of the kernel; with --all end the
@@ -16,7 +16,8 @@ Usage: mefctl WORD …
   bans list [--permanent] [--ddos] [--all] [--fastpath] [--ips-only] [--verbose]
   bans add IP[/LEN] [--timeout 1h] [--ports 22,25] [--permanent]             (mef ban, deny)
   bans delete IP[/LEN] [--ports 22,25] [--permanent] [--ddos] [--all]    (mef unban, undeny)
-  bans clear [--ddos] [--all]                                              (mef unban --all)
+  bans clear [--ddos] [--all]                  those with an end; the flood throttle with --ddos
+                                               alone, with --all both      (mef unban --all)
   lists whitelist|blacklist|recidive           entries of the lists; who was banned how often
   config check [FILE]                          what mef.conf says                  (mef check)
   config update [--dry-run] [FILE]             write out the defaults of missing keys

@@ -60,7 +60,9 @@ impl RuleSetStatus {
             (Some(why), _) => (Some(false), why),
             (None, _) if is_tried && saved.confirmed().is_none() => (Some(false), UNCONFIRMED),
             (None, _) if is_bad && !is_tried => (Some(false), "mef.rules has errors (see mef check)"),
-            (None, Some(false)) => (Some(false), "nothing starts mef at boot (see mef setup)"),
+            (None, Some(false)) => {
+                (Some(false), "nothing starts it at boot (see mef setup, or `mefctl enable mef`)")
+            }
             (None, at_boot) => (at_boot, "it is not known what starts this host"),
         };
         RuleSetStatus { state: state(&saved, set), at_boot, why_not }
@@ -84,7 +86,8 @@ impl fmt::Display for RuleSetStatus {
         write!(f, "rule set    {}\nat boot     ", self.words().1)?;
         match self.at_boot {
             Some(true) => f.write_str("the rule set is loaded"),
-            _ => write!(f, "the rule set is not loaded: {}", self.why_not),
+            Some(false) => write!(f, "the rule set is not loaded: {}", self.why_not),
+            None => write!(f, "perhaps: {}", self.why_not),
         }
     }
 }

@@ -110,6 +110,14 @@ fn files_of_webscan_dir_are_rules_about_access_logs() {
         (Enabled::False, &*at("scans/httpd.conf"))
     );
     assert_eq!((of("shop").enabled, of("shop").engine), (Enabled::True, Engine::Webscan));
+    // Where that directory comes from, a rule is off unless it says that it is on.
+    dir.put("scans/shop.conf", "[rule]\nfiles=/b\n[thresholds]\nrule_1_requests_min=9\n");
+    let reported = load(&dir.0.join("mef.conf"), &mut |_, _| {}).problems;
+    let reported: Vec<&str> = reported.iter().map(|p| p.shown.as_str()).collect();
+    assert!(
+        matches!(reported.as_slice(), [one] if one.contains("no enabled=, so the rule is on")),
+        "{reported:?}"
+    );
     let by_name = |name: &str| rule_file(&load(&dir.0.join("mef.conf"), &mut |_, _| {}).settings, name);
     assert_eq!(by_name("shop"), dir.0.join("scans/shop.conf"));
     assert_eq!(by_name("webscan"), dir.0.join("scans/httpd.conf"), "it says so itself");

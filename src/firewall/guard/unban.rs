@@ -292,7 +292,11 @@ impl Guard {
         let permanent = which == WhichBans::All;
         let scopes = self.all_scopes()?;
         for family in Family::ALL {
+            let spared = self.throttle(family).filter(|_| which == WhichBans::ButThrottled);
             for target in self.targets(&scopes, family) {
+                if spared == Some(target.set) {
+                    continue;
+                }
                 let mut passes = 0;
                 while passes < PASSES {
                     let mut timed = Vec::new();

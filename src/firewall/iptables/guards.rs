@@ -41,6 +41,13 @@ const SETS: [(&str, Type, u32, Parts); 15] = [
 /// TCP and UDP, by number.
 const PROTOCOLS: [u8; 2] = [6, 17];
 
+/// What becomes of sources in the throttle when bans end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Throttled {
+    Released,
+    Stay,
+}
+
 pub(super) fn everybody(family: Family) -> Range {
     if family == Family::V4 { Range::EVERYBODY_V4 } else { Range::EVERYBODY_V6 }
 }
@@ -260,14 +267,21 @@ impl Fallback {
         Ok(!self.delete(&name("scan_ban", class), &[key])?.is_empty())
     }
 
-    /// Ends those of all sources that meet one of the ranges, holds them back no longer, and counts from the
-    /// beginning; how many were shut out of each.
-    pub(super) fn end_packet_bans(&mut self, ranges: &[Range]) -> Result<Vec<usize>, Failure> {
+    /// Ends those of all sources that meet one of the ranges, releases them from the throttle if that is
+    /// wanted, and counts from the beginning; how many were shut out of each.
+    pub(super) fn end_packet_bans(
+        &mut self,
+        ranges: &[Range],
+        throttled: Throttled,
+    ) -> Result<Vec<usize>, Failure> {
         let mut counts = vec![0; ranges.len()];
         if self.mark.is_none_or(|mark| mark.parts & (SCAN | FLOOD) == 0) {
             return Ok(counts);
         }
         for (base, shuts_out) in [("scan_ban", true), ("throttle", true), ("scan_rate", false)] {
+            if throttled == Throttled::Stay && base == "throttle" {
+                continue;
+            }
             for held in self.sources(base)? {
                 let mut met = ranges.iter().zip(&mut counts).filter(|(range, _)| range.meets(&held.range));
                 if let Some((_, count)) = met.next() {

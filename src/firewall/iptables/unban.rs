@@ -5,6 +5,7 @@
 use super::Fallback;
 use super::bans::kind_of;
 use super::elems::{self, Held, host_elems, host_key, joined, net_elems, plain};
+use super::guards::Throttled;
 use super::text::set_name;
 use crate::ban::WhichBans;
 use crate::ban::{Failure, Scope};
@@ -33,7 +34,7 @@ impl Fallback {
         remembered: &[Range],
     ) -> Result<Vec<usize>, Failure> {
         let targets = self.targets()?;
-        let mut counts = self.end_packet_bans(ranges)?;
+        let mut counts = self.end_packet_bans(ranges, Throttled::Released)?;
         for (target, family) in targets {
             let mine = (0..).zip(ranges.iter().copied()).filter(|(_, range)| range.family() == family);
             let asked: Vec<Asked> = mine.collect();
@@ -169,7 +170,8 @@ impl Fallback {
     /// Ends all bans, or those that have an end.
     pub(super) fn end_all(&mut self, which: WhichBans) -> Result<(), Failure> {
         let targets = self.targets()?;
-        self.end_packet_bans(&[Range::EVERYBODY_V4, Range::EVERYBODY_V6])?;
+        let throttled = if which == WhichBans::ButThrottled { Throttled::Stay } else { Throttled::Released };
+        self.end_packet_bans(&[Range::EVERYBODY_V4, Range::EVERYBODY_V6], throttled)?;
         for (target, _) in targets {
             if which == WhichBans::All {
                 self.sets.about(Command::Flush, &target.set, None)?;
