@@ -41,7 +41,7 @@ use crate::config::{FileProblem, Loaded, Settings, load, not_needed};
 use crate::control::server::Server;
 use crate::enforce::{Enforcer, all_options, journal};
 use crate::firewall::backend::Backend;
-use crate::firewall::{open, take_over};
+use crate::firewall::{has_left, open, take_over};
 use crate::lists::Paths;
 use crate::services::Compiled;
 use crate::state::disk::Failed;
@@ -157,7 +157,8 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     install_log(&loaded.settings);
     log_missing(&mut *guard, made);
     let control = open_control(&loaded.settings.run_dir);
-    let falls_back = guard.poll_interval().is_some();
+    // What the other backend has left is taken out by its programs.
+    let falls_back = guard.poll_interval().is_some() || has_left(guard.options());
     let confined = confine::enter(conf, &loaded, falls_back);
     Ok(Box::new(Daemon::start(conf, (loaded, compiled), guard, (signals, pidfile, control, confined))))
 }

@@ -177,6 +177,15 @@ pub fn may_have_left() -> bool {
     BuildPart::Fallback.is_in() && Fallback::may_be_there()
 }
 
+/// Whether another backend than nf_tables has something in force.
+#[must_use]
+pub fn has_left(options: &Options) -> bool {
+    may_have_left()
+        && Fallback::open(options.clone(), Allowed::default())
+            .and_then(|mut other| other.is_there())
+            .unwrap_or(false)
+}
+
 /// Bans in one backend whom the other has banned.
 fn move_bans(from: &mut dyn View, to: &mut dyn Backend) -> Result<usize, Failure> {
     let mut all: Vec<(Range, Scope, Standing)> = Vec::new();

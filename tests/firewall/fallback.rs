@@ -191,6 +191,23 @@ fn bans_move_from_one_backend_to_the_other_and_nothing_is_left() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
+fn a_daemon_that_starts_with_the_other_backend_takes_it_over() {
+    with_iptables(|| {
+        let (mut net, daemon) = banned_host("");
+        let before = ends(&net);
+        net.stop(daemon);
+        let config = net.read("mef.conf").replace("firewall_backend=iptables", "firewall_backend=nftables");
+        net.write("mef.conf", &config);
+        net.write("etc-mef/mef.conf", "[global]\nfirewall_backend=nftables\n");
+        net.daemon("again");
+        same_ends(&before, &ends(&net));
+        assert!(ours(&net).is_empty(), "{:?}\n{}", ours(&net), net.said("again"));
+        assert_eq!(net.cmd("ipset", &["list", "-n"]).stdout, "");
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn rules_and_sets_of_others_are_never_touched() {
     with_iptables(|| {
         let net = Net::new();

@@ -264,7 +264,7 @@ fn list(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
         Some("--permanent") => &[PERMANENT],
         Some("--ddos") => &[THROTTLE],
         Some("--fastpath") if !fast(made) => {
-            output.note(&NOT_FAST);
+            output.note(&if guard.hook().is_some() { NEVER_FAST } else { NOT_FAST });
             return Ok(());
         }
         _ => &[RUNTIME, THROTTLE, PERMANENT, PER_RULE],
@@ -276,6 +276,8 @@ fn list(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
 
 const NOT_FAST: &str = "no separate fast path: packets of banned addresses are dropped in prerouting raw, \
     before connection tracking (fastpath=ingress in mef.conf has the ingress hook do it)";
+
+const NEVER_FAST: &str = "no separate fast path with iptables: firewall_backend=nftables in mef.conf has one";
 
 /// Whether packets are dropped in the ingress hook.
 pub(super) fn fast(state: Option<GuardState>) -> bool {
