@@ -247,6 +247,8 @@ fn bans_are_added_with_every_option() {
     net.mef(&["allow", "198.51.100.7"]).ok();
     let out = mefctl(&net, "bans add --permanent 198.51.100.7");
     assert!(out.status == 1 && out.stderr.contains("allow list"), "{out:?}");
+    mefctl(&net, "bans add --permanent --force 198.51.100.7").ok();
+    assert!(mefctl(&net, "bans list --permanent --ips-only").ok().contains("198.51.100.7"));
     for wrong in
         ["bans add", "bans add 192.0.2.1 --permanent --timeout 1h", "bans add 192.0.2.1 --timeout never"]
     {

@@ -40,7 +40,7 @@ fn missing() -> OutputError {
 
 /// What is permanent becomes a line of the deny list, as there; with ports it is a ban without an end.
 fn add(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let words = GivenWords::read(args, &["--permanent"], &["--timeout", "--ports"])?;
+    let words = GivenWords::read(args, &["--permanent", "--force"], &["--timeout", "--ports"])?;
     let (time, ports) = (words.value("--timeout"), words.value("--ports").filter(|ports| *ports != "all"));
     if words.rest().is_empty() {
         return Err(missing());
@@ -50,6 +50,8 @@ fn add(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     }
     let mut args = words.rest().to_vec();
     args.extend(ports.iter().flat_map(|ports| ["--ports", ports]));
+    // What is refused names it.
+    args.extend(words.has("--force").then_some("--force"));
     match (words.has("--permanent"), ports) {
         (true, None) => return allow::deny(&args, output),
         (true, Some(_)) => args.push("--permanent"),

@@ -14,7 +14,7 @@ Usage: mefctl WORD …
   rules migrate [--write] [--out FILE] [--family F] [--table T]
                                                rules of the kernel as a rule set  (mef export)
   bans list [--permanent] [--ddos] [--all] [--fastpath] [--ips-only] [--verbose]
-  bans add IP[/LEN] [--timeout 1h] [--ports 22,25] [--permanent]             (mef ban, deny)
+  bans add IP[/LEN] [--timeout 1h] [--ports 22,25] [--permanent] [--force]   (mef ban, deny)
   bans delete IP[/LEN] [--ports 22,25] [--permanent] [--ddos] [--all]    (mef unban, undeny)
   bans clear [--ddos] [--all]                  those with an end; the flood throttle with --ddos
                                                alone, with --all both      (mef unban --all)
