@@ -243,6 +243,9 @@ fn bans_are_added_with_every_option() {
     assert!(permanent.contains("203.0.113.0/24  list=local.conf"), "{permanent}");
     assert!(permanent.contains("192.0.2.4       permanent ports=80 rule=manual"), "{permanent}");
     assert!(!permanent.contains("192.0.2.1 "), "{permanent}");
+    let objects = mefctl(&net, "bans list --format json").ok();
+    let object = r#"{"address":"203.0.113.0/24","group":"Permanent","list":"local.conf"}"#;
+    assert!(objects.lines().any(|line| line == object) && objects.lines().count() == 5, "{objects}");
     // Nobody on the allow list is banned for good.
     net.mef(&["allow", "198.51.100.7"]).ok();
     let out = mefctl(&net, "bans add --permanent 198.51.100.7");

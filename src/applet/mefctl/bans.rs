@@ -14,6 +14,7 @@ use crate::ban::{
 };
 use crate::base::clock::Span;
 use crate::base::count::count;
+use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::base::range::Range;
 use crate::config::{ListKind, PortRanges, Settings};
@@ -236,6 +237,8 @@ enum Form {
     Addresses,
     /// Everything that the kernel has of each.
     Rows,
+    /// A JSON object for each.
+    Objects,
 }
 
 const RUNTIME: &str = "Runtime";
@@ -248,7 +251,7 @@ struct Group(&'static str, Vec<(Range, String)>);
 
 fn list(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let flags = ["--permanent", "--ddos", "--all", "--fastpath", "--ips-only", "--verbose"];
-    let words = GivenWords::read(args, &flags, &[])?;
+    let words = GivenWords::read(args, &flags, &["--format"])?;
     let scope = words.one_of(&SCOPES)?;
     if let Some(more) = words.rest().first() {
         return Err(unknown("word", more, &flags));
@@ -257,7 +260,11 @@ fn list(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
         (true, true) => return Err(OutputError::Usage("--ips-only and --verbose exclude each other".into())),
         (true, _) => Form::Addresses,
         (_, true) => Form::Rows,
-        _ => Form::Grouped,
+        _ => match words.value("--format") {
+            None | Some("text") => Form::Grouped,
+            Some("json") => Form::Objects,
+            Some(other) => return Err(unknown("format", other, &["text", "json"])),
+        },
     };
     let settings = settings(None, output);
     let mut guard = view(options(&settings)).map_err(failed)?;
@@ -303,18 +310,29 @@ fn collect(
             "" | SCANS | FLOODS => RUNTIME,
             _ => PER_RULE,
         };
-        put(group, e.addr, &mut || if form == Form::Rows { row(e) } else { brief(e) });
+        put(group, e.addr, &mut || match form {
+            Form::Objects => of_ban(group, e),
+            Form::Rows => row(e),
+            _ => brief(e),
+        });
     };
     guard.list(each).map_err(failed)?;
     let throttled = &mut |addr: Range, left: u64| {
-        put(THROTTLE, addr, &mut || format!("set=throttle left={}", about(left)));
+        put(THROTTLE, addr, &mut || match form {
+            Form::Objects => object(THROTTLE, &addr).number("left", left).finish(),
+            _ => format!("set=throttle left={}", about(left)),
+        });
     };
     guard.each_throttled(throttled).map_err(failed)?;
     let paths = Paths::of(settings);
     let dir = paths.dir(ListKind::Deny);
     for name in lists::list_names(dir).map_err(failed)?.unwrap_or_default() {
         let line = &mut |entry: &crate::config::ListEntry| {
-            put(PERMANENT, Range::from(entry.net), &mut || format!("list={}", shown(&name)));
+            let addr = Range::from(entry.net);
+            put(PERMANENT, addr, &mut || match form {
+                Form::Objects => object(PERMANENT, &addr).text("list", &*shown(&name)).finish(),
+                _ => format!("list={}", shown(&name)),
+            });
         };
         lists::each_entry(ListKind::Deny, &dir.join(&name), line)
             .map_err(|e| failed(format!("{}: {e}", dir.join(&name).to_string_lossy())))?;
@@ -340,11 +358,25 @@ fn show(groups: Vec<Group>, form: Form, output: &mut Output<'_>) -> Result<(), O
             writeln!(output.out, "{name} ({})", lines.len())?;
         }
         for (addr, text) in lines {
+            if form == Form::Objects {
+                writeln!(output.out, "{text}")?;
+                continue;
+            }
             let indent = if form == Form::Grouped { "  " } else { "" };
             writeln!(output.out, "{indent}{:<width$}  {text}", addr.to_string())?;
         }
     }
     Ok(())
+}
+
+/// The beginning of an object.
+fn object(group: &str, addr: &Range) -> Object {
+    Object::new().word("address", addr).word("group", &group)
+}
+
+fn of_ban(group: &str, e: &BanEntry<'_>) -> String {
+    let object = object(group, &e.addr).number("left", e.left).word("ports", &e.scope);
+    object.text("rule", &*rule(e.rule)).number("hits", u64::from(e.hits)).finish()
 }
 
 fn brief(e: &BanEntry<'_>) -> String {

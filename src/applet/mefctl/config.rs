@@ -5,15 +5,20 @@ use super::words::{self, GivenWords};
 use crate::applet::output::{Output, OutputError};
 use crate::base::count::count;
 use crate::base::diag::Severity;
+use crate::base::line::shown;
 use crate::config::{DEFAULT_PATH, missing_keys, parse_global};
 use crate::rulefile::{read_file, replace};
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
-    let (action, rest) = words::action("config", args, &["check", "update"])?;
+    let (action, rest) = words::action("config", args, &["check", "update", "show"])?;
     match action {
         "check" => {
             let words = GivenWords::read(rest, &[], &[])?;
             check(words.file(DEFAULT_PATH)?, output)
+        }
+        "show" => {
+            let words = GivenWords::read(rest, &[], &[])?;
+            show(words.file(DEFAULT_PATH)?, output)
         }
         _ => {
             // Whoever forces it wants what is done in any case.
@@ -47,6 +52,21 @@ fn check(path: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
         count(missing.len(), "key")
     )?;
     if errors > 0 { Err(OutputError::Told) } else { Ok(()) }
+}
+
+/// Every key with its value: what stands in the file, and the defaults of what does not.
+fn show(path: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
+    let bytes = read_file(path).map_err(|e| failed(path, &e))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';', '[']));
+    for line in lines {
+        writeln!(output.out, "{}", shown(line))?;
+    }
+    for (name, default) in missing_keys(&bytes) {
+        writeln!(output.out, "{name}={default}")?;
+    }
+    Ok(())
 }
 
 /// Writes out the defaults of what a file leaves unsaid; what stands in it stays as it is.

@@ -14,6 +14,7 @@ Usage: mefctl WORD …
   rules migrate [--write] [--out FILE] [--family F] [--table T]
                                                rules of the kernel as a rule set  (mef export)
   bans list [--permanent] [--ddos] [--all] [--fastpath] [--ips-only] [--verbose]
+        [--format text|json]
   bans add IP[/LEN] [--timeout 1h] [--ports 22,25] [--permanent] [--force]   (mef ban, deny)
   bans delete IP[/LEN] [--ports 22,25] [--permanent] [--ddos] [--all]    (mef unban, undeny)
   bans clear [--ddos] [--all]                  those with an end; the flood throttle with --ddos
@@ -21,6 +22,7 @@ Usage: mefctl WORD …
   lists whitelist|blacklist|recidive           entries of the lists; who was banned how often
   config check [FILE]                          what mef.conf says                  (mef check)
   config update [--dry-run] [FILE]             write out the defaults of missing keys
+  config show [FILE]                           every key with its value
   stats [--window 24h] [--scope boot|daemon|lifetime] [--top-ports N] [--top-sources N]
         [--format text|json] [--log-path FILE]  attacks of the past                (mef report)
   status [--verbose] [fastpath]                what runs and what is in force     (mef status)
