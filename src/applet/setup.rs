@@ -15,7 +15,7 @@ use crate::base::count::count;
 use crate::config::{DEFAULT_PATH, Settings, is_ours, parse_global};
 use crate::control::client::{ControlClient, Patience};
 use crate::control::proto::Request;
-use crate::setup::{self, DaemonChange, Init, Manifest, NAMES, PlanTrouble, Root, SetupStep};
+use crate::setup::{self, DaemonChange, Init, Manifest, NAMES, PlanTrouble, Removal, Root, SetupStep};
 use crate::sys::child::{self, ChildExit};
 use crate::sys::handover::hand_over;
 use crate::sys::process;
@@ -72,7 +72,6 @@ struct SetupArgs {
 /// What all of it is about.
 struct SetupJob {
     root: Root,
-    live: bool,
     init: Init,
     manifest: Manifest,
     dry_run: bool,
@@ -107,23 +106,25 @@ fn carry_out(args: &SetupArgs, output: &mut Output<'_>) -> Result<(), OutputErro
         let read = super::target::read(addr, 64);
         read.map_err(|why| OutputError::Usage(["--allow: ", &why].concat()))?;
     }
-    let live = args.root.as_deref().is_none_or(|root| root == "/");
     let root = Path::new(args.root.as_deref().unwrap_or("/"));
     if !root.is_dir() {
         return Err(OutputError::Failed(format!("{}: no such directory", root.to_string_lossy())));
     }
     let root = Root::new(&root.canonicalize().map_err(|e| OutputError::Failed(e.to_string()))?);
     let manifest = Manifest::read(&root);
-    let init = choose(args, &root, live, &manifest, output)?;
-    let job = SetupJob { root, live, init, manifest, dry_run: args.dry_run };
-    if args.remove { take_away::run(job, args.purge, output) } else { install(job, args, output) }
+    let init = choose(args, &root, &manifest, output)?;
+    let job = SetupJob { root, init, manifest, dry_run: args.dry_run };
+    if args.remove {
+        take_away::run(job, if args.purge { Removal::Purge } else { Removal::Ours }, output)
+    } else {
+        install(job, args, output)
+    }
 }
 
 /// The init system: as said, as set up before, or as found.
 fn choose(
     args: &SetupArgs,
     root: &Root,
-    live: bool,
     manifest: &Manifest,
     output: &mut Output<'_>,
 ) -> Result<Init, OutputError> {
@@ -131,12 +132,10 @@ fn choose(
     let (init, why) = match args.init.as_str() {
         "auto" => {
             let before = Init::named(&manifest.init).filter(|_| args.remove);
-            before.map(|init| (init, "set up before")).or_else(|| Init::find(root, live)).ok_or_else(
-                || {
-                    let text = "cannot tell which init system starts this host: name it with --init, one of ";
-                    OutputError::Failed([text, &names()].concat())
-                },
-            )?
+            before.map(|init| (init, "set up before")).or_else(|| Init::find(root)).ok_or_else(|| {
+                let text = "cannot tell which init system starts this host: name it with --init, one of ";
+                OutputError::Failed([text, &names()].concat())
+            })?
         }
         name => {
             let init = Init::named(name)
@@ -157,7 +156,7 @@ fn cannot(trouble: &PlanTrouble) -> OutputError {
 
 fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
     let own = std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned());
-    let own = own.filter(|_| job.live);
+    let own = own.filter(|_| job.root.is_live());
     if own.as_ref().is_some_and(|own| own.ends_with(" (deleted)")) {
         return Err(OutputError::Failed("this program was replaced while it runs: run the new one".into()));
     }
@@ -165,7 +164,7 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
         OutputError::Failed("no mef in that tree: copy the program for it to usr/sbin/mef first".into())
     })?;
     let mut steps = wanted(&job, args, &program, own.filter(|_| copied).as_deref())?;
-    let users = setup::account::commands(&job.root, job.live, job.init);
+    let users = setup::account::commands(&job.root, job.init);
     if users.is_empty() {
         steps.extend(setup::account::by_hand(&job.root).map_err(|trouble| cannot(&trouble))?);
     }
@@ -175,7 +174,7 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
     let counts = |step: &SetupStep| step.changes() && !matches!(step, SetupStep::Beside { .. });
     let changed = !users.is_empty() || steps.iter().any(counts);
     let now = match &runs {
-        _ if !job.live || args.no_start => None,
+        _ if !job.root.is_live() || args.no_start => None,
         None => Some(DaemonChange::Start),
         Some(_) if switch.is_one() => Some(DaemonChange::Start),
         Some(_) if changed || args.upgrade => Some(DaemonChange::Restart),
@@ -203,10 +202,10 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
     if let Some(pid) = &old {
         renew(&job, pid, output)?;
     }
-    let back = if job.live { "" } else { " --root DIR" };
+    let back = if job.root.is_live() { "" } else { " --root DIR" };
     writeln!(output.out, "to undo it: mef setup --remove{back} (--purge for configuration and bans, too)")?;
     found::report(&job, output)?;
-    if args.load && job.live {
+    if args.load && job.root.is_live() {
         super::load::load(&["--confirm", "60s"], output)?;
     }
     output.end()
@@ -227,7 +226,7 @@ fn make_user(
         }
     }
     let state = job.settings().state_dir;
-    if job.live
+    if job.root.is_live()
         && is_ours(&state)
         && Path::new(&state).is_dir()
         && let Some(user) = crate::sys::user::find("mef")
@@ -247,10 +246,9 @@ fn wanted(
 ) -> Result<Vec<SetupStep>, OutputError> {
     let wanted = setup::SetupRequest {
         root: &job.root,
-        live: job.live,
         init: job.init,
         program,
-        load: args.load && !job.live,
+        load: args.load && !job.root.is_live(),
     };
     let mut steps = setup::install(&wanted, &job.manifest).map_err(|trouble| cannot(&trouble))?;
     if let Some(own) = own {
@@ -262,7 +260,7 @@ fn wanted(
             steps.insert(0, SetupStep::Write { path: program.to_owned(), bytes, mode: 0o755, is_there });
         }
     }
-    if !job.live && !args.allow.is_empty() {
+    if !job.root.is_live() && !args.allow.is_empty() {
         let text = args.allow.iter().map(|addr| [addr, "\n"].concat()).collect::<String>();
         let path = "/etc/mef/whitelist/local.conf";
         let step = match job.root.look(path) {
@@ -301,7 +299,7 @@ fn finish(
     program: &str,
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
-    if !job.live {
+    if !job.root.is_live() {
         writeln!(output.out, "{program} in that tree is started at boot; nothing was started")?;
         return Ok(());
     }
@@ -324,7 +322,7 @@ fn finish(
 
 /// The daemon that runs here, if one does: its process.
 fn daemon(job: &SetupJob) -> Option<String> {
-    if !job.live {
+    if !job.root.is_live() {
         return None;
     }
     pid(&job.settings())
@@ -360,9 +358,13 @@ fn plan(steps: &[SetupStep], commands: &[Vec<String>], output: &mut Output<'_>) 
     Ok(())
 }
 
-/// Runs a command to its end; `loud`: what it says is seen.
-fn wait(argv: &[String], loud: bool) -> io::Result<ChildExit> {
+/// Runs a command to its end.
+fn wait(argv: &[String]) -> io::Result<ChildExit> {
     let says = crate::sys::stdio::stderr();
-    let says = loud.then(|| says.as_fd());
-    Ok(child::start(argv, &[], says, says)?.wait())
+    Ok(child::start(argv, &[], Some(says.as_fd()), Some(says.as_fd()))?.wait())
+}
+
+/// Likewise, and nobody sees what it says.
+fn wait_unheard(argv: &[String]) -> io::Result<ChildExit> {
+    Ok(child::start(argv, &[], None, None)?.wait())
 }

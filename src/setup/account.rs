@@ -47,10 +47,10 @@ pub fn is_there(root: &Root) -> bool {
 
 /// The commands that make it. None: it is there, or made by hand.
 #[must_use]
-pub fn commands(root: &Root, live: bool, init: Init) -> Vec<Vec<String>> {
+pub fn commands(root: &Root, init: Init) -> Vec<Vec<String>> {
     // Not every such program makes a user whose group is there.
     let has_group = root.text(GROUP).lines().any(is_of);
-    if !live || is_there(root) || has_group || init == Init::Procd {
+    if !root.is_live() || is_there(root) || has_group || init == Init::Procd {
         return Vec::new();
     }
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();

@@ -6,14 +6,14 @@ use crate::sys::host;
 
 /// The ports at which sshd or dropbear are reached: of the session that runs this, and what is configured.
 #[must_use]
-pub fn ssh_ports(root: &Root, live: bool) -> Vec<u16> {
+pub fn ssh_ports(root: &Root) -> Vec<u16> {
     let mut ports = Vec::new();
     let mut add = |port: u16| {
         if port != 0 && !ports.contains(&port) {
             ports.push(port);
         }
     };
-    if let Some((_, (_, port))) = live.then(host::ssh_session).flatten() {
+    if let Some((_, (_, port))) = root.is_live().then(host::ssh_session).flatten() {
         add(port);
     }
     let more = root.names("/etc/ssh/sshd_config.d");

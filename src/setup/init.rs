@@ -53,8 +53,8 @@ impl Init {
 
     /// The one that there is, and by what it was found.
     #[must_use]
-    pub fn find(root: &Root, live: bool) -> Option<(Init, &'static str)> {
-        if live { running(root) } else { None }.or_else(|| installed(root))
+    pub fn find(root: &Root) -> Option<(Init, &'static str)> {
+        if root.is_live() { running(root) } else { None }.or_else(|| installed(root))
     }
 }
 
@@ -107,14 +107,14 @@ fn installed(root: &Root) -> Option<(Init, &'static str)> {
 
 /// Where a supervisor looks for services: the first one is where it is told what to do with them, and all of
 /// them together are what it looks at now and after the next boot.
-fn service_dirs(init: Init, root: &Root, live: bool) -> Vec<String> {
+fn service_dirs(init: Init, root: &Root) -> Vec<String> {
     let (places, program): (&[&str], _) = match init {
         Init::Runit => (&RUNIT_PLACES, "runsvdir"),
         _ => (&S6_PLACES, "s6-svscan"),
     };
     let usual = places.iter().find(|path| root.has(path)).or(places.first());
     let mut dirs = vec![(*usual.unwrap_or(&"/service")).to_owned()];
-    let Some(told) = live.then(|| told(root, program)).flatten() else { return dirs };
+    let Some(told) = root.is_live().then(|| told(root, program)).flatten() else { return dirs };
     let is_copied = told.starts_with("/run/");
     match init {
         Init::Runit => {
@@ -166,7 +166,7 @@ const RULES_LINK: (&str, &str) = ("/etc/rcS.d/S12mef-rules", "../init.d/mef-rule
 
 /// Links that make it start at boot, and where they lead.
 #[must_use]
-pub fn links(init: Init, root: &Root, live: bool) -> Vec<(String, String)> {
+pub fn links(init: Init, root: &Root) -> Vec<(String, String)> {
     let pair = |path: &str, target: &str| (path.to_owned(), target.to_owned());
     let service = |of: &str| {
         let path = ["/etc/systemd/system/multi-user.target.wants/", of].concat();
@@ -179,13 +179,13 @@ pub fn links(init: Init, root: &Root, live: bool) -> Vec<(String, String)> {
             pair("/etc/runlevels/boot/mef", "/etc/init.d/mef"),
         ],
         Init::Runit => {
-            let mut all = service_links(service_dirs(init, root, live), "/etc/sv/mef");
+            let mut all = service_links(service_dirs(init, root), "/etc/sv/mef");
             if RUNIT_SYSV.iter().all(|path| root.has(path)) {
                 all.push(pair(RULES_LINK.0, RULES_LINK.1));
             }
             all
         }
-        Init::S6 => service_links(service_dirs(init, root, live), "/etc/s6/sv/mef"),
+        Init::S6 => service_links(service_dirs(init, root), "/etc/s6/sv/mef"),
         Init::Procd => {
             vec![pair("/etc/rc.d/S18mef", "../init.d/mef"), pair("/etc/rc.d/K90mef", "../init.d/mef")]
         }
@@ -206,12 +206,12 @@ pub fn links(init: Init, root: &Root, live: bool) -> Vec<(String, String)> {
 /// Whether what starts mef at boot is in its place: `None` where it is not known what starts this host.
 #[must_use]
 pub fn starts_at_boot(root: &Root) -> Option<bool> {
-    let (init, _) = Init::find(root, true)?;
+    let (init, _) = Init::find(root)?;
     if Manifest::read(root) == Manifest::default() {
         return units_of_others(init, root);
     }
     // What lies in /run is of this boot.
-    Some(match links(init, root, true).iter().find(|(path, _)| !path.starts_with("/run/")) {
+    Some(match links(init, root).iter().find(|(path, _)| !path.starts_with("/run/")) {
         Some((path, _)) => root.look(path).is_ok_and(|found| found != Found::Nothing),
         None => has_lines(root),
     })
@@ -256,7 +256,7 @@ pub fn commands(init: Init, root: &Root, now: DaemonChange) -> Vec<Vec<String>> 
         DaemonChange::Restart => "restart",
         DaemonChange::Stop | DaemonChange::Gone => "stop",
     };
-    let dir = || service_dirs(init, root, true).swap_remove(0);
+    let dir = || service_dirs(init, root).swap_remove(0);
     let lines = match (init, now) {
         (Init::None, _) => vec![],
         (Init::Systemd, DaemonChange::Start | DaemonChange::Restart) => {

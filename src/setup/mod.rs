@@ -13,7 +13,7 @@ mod shipped;
 pub use host::{others, ssh_ports};
 pub use init::{DaemonChange, Init, NAMES, commands, starts_at_boot};
 pub use manifest::{Manifest, is_untouched};
-pub use plan::SetupStep;
+pub use plan::{Removal, SetupStep};
 pub use root::{Found, Root};
 pub use shipped::shipped_text;
 
@@ -37,8 +37,6 @@ const STATE_RULES: &str = "/var/lib/mef/confirmed.rules";
 pub struct SetupRequest<'a> {
     /// Where.
     pub root: &'a Root,
-    /// That is where we run.
-    pub live: bool,
     /// For which init system.
     pub init: Init,
     /// Where the program is, for the files that start it.
@@ -70,9 +68,9 @@ pub fn program(root: &Root, own: Option<&str>) -> Option<(String, bool)> {
 /// # Errors
 /// What cannot be looked at.
 pub fn install(wanted: &SetupRequest<'_>, manifest: &Manifest) -> Result<Vec<SetupStep>, PlanTrouble> {
-    let SetupRequest { root, live, init, program, load } = *wanted;
+    let SetupRequest { root, init, program, load } = *wanted;
     let mut steps = Vec::new();
-    let ports = ssh_ports(root, live);
+    let ports = ssh_ports(root);
     let mut rules = String::new();
     for shipped in shipped::of(init) {
         if !shipped.belongs(root) {
@@ -105,14 +103,14 @@ pub fn install(wanted: &SetupRequest<'_>, manifest: &Manifest) -> Result<Vec<Set
     } else if init::has_lines(root) {
         steps.extend(edit(root, INITTAB, &init::without_lines)?);
     }
-    let links = init::links(init, root, live);
-    steps.extend(unlinked(root, live, init, manifest, &links));
+    let links = init::links(init, root);
+    steps.extend(unlinked(root, init, manifest, &links));
     for (path, target) in links {
         let step = link(root, path.clone(), target).map_err(|e| (path, e))?;
         steps.extend(step);
     }
     steps.extend(obsolete(root, init, manifest)?);
-    steps.extend(cut_off(root, live, manifest));
+    steps.extend(cut_off(root, manifest));
     Ok(steps)
 }
 
@@ -131,19 +129,17 @@ fn edit(root: &Root, path: &str, change: &dyn Fn(&str) -> String) -> Result<Opti
     })
 }
 
-/// The steps that take away what starts it, and those that take away its files. `all`: also what was changed,
-/// and the configuration.
+/// The steps that take away what starts it, and those that take away its files.
 ///
 /// # Errors
 /// What cannot be looked at.
 pub fn remove(
     root: &Root,
-    live: bool,
     init: Init,
     manifest: &Manifest,
-    all: bool,
+    removal: Removal,
 ) -> Result<(Vec<SetupStep>, Vec<SetupStep>), PlanTrouble> {
-    let (mut starts, mut files) = (unlinked(root, live, init, manifest, &[]), Vec::new());
+    let (mut starts, mut files) = (unlinked(root, init, manifest, &[]), Vec::new());
     if matches!(init, Init::SysV | Init::Runit) {
         // Whoever orders these links gives them other numbers.
         for level in ["0", "1", "2", "3", "4", "5", "6", "S"] {
@@ -163,7 +159,7 @@ pub fn remove(
     }
     for shipped in shipped::of(init) {
         if [shipped::CONF, shipped::RULES].contains(&shipped.path.as_str()) {
-            if !all && root.has(&shipped.path) {
+            if removal == Removal::Ours && root.has(&shipped.path) {
                 let why = "configuration; --purge removes it";
                 files.push(SetupStep::Keep { path: shipped.path, why });
             }
@@ -172,22 +168,16 @@ pub fn remove(
         // Without a manifest there is nothing of ours, but for what is as it ships.
         let ships = (!manifest.has(&shipped.path)).then(|| manifest::hash(shipped.text.as_bytes()));
         let ours = |number| ships == Some(number) || manifest.knows(&shipped.path, number);
-        files.extend(gone(root, &shipped.path, &ours, all).map_err(|e| (shipped.path, e))?);
+        files.extend(gone(root, &shipped.path, &ours, removal).map_err(|e| (shipped.path, e))?);
     }
     files.extend(obsolete(root, init, manifest)?);
-    files.extend(cut_off(root, live, manifest));
+    files.extend(cut_off(root, manifest));
     Ok((starts, files))
 }
 
 /// What takes away links that start it, but those that are kept: those of the init system, and those of
 /// others that lead to files that set-up has written, since from one to another it may have been cut off.
-fn unlinked(
-    root: &Root,
-    live: bool,
-    init: Init,
-    manifest: &Manifest,
-    kept: &[(String, String)],
-) -> Vec<SetupStep> {
+fn unlinked(root: &Root, init: Init, manifest: &Manifest, kept: &[(String, String)]) -> Vec<SetupStep> {
     let is_written = |target: &str| {
         let behind = |(path, _): &(String, u64)| {
             let (_, rest) = path.split_once(target.trim_start_matches('.'))?;
@@ -197,7 +187,7 @@ fn unlinked(
     };
     let mut steps = Vec::new();
     for (_, other) in NAMES {
-        for link in init::links(other, root, live) {
+        for link in init::links(other, root) {
             if kept.contains(&link) || other != init && !is_written(&link.1) {
                 continue;
             }
@@ -229,7 +219,7 @@ pub fn obsolete(root: &Root, init: Init, manifest: &Manifest) -> Result<Vec<Setu
         |path: &str| !(path.starts_with("/etc/mef/") || path.ends_with("bin/mef")) && path != STATE_RULES;
     let mut steps = Vec::new();
     for (path, _) in manifest.files.iter().filter(|(path, _)| is_ours(path) && !now.contains(path)) {
-        let gone = gone(root, path, &|number| manifest.knows(path, number), false);
+        let gone = gone(root, path, &|number| manifest.knows(path, number), Removal::Ours);
         let gone = gone.map_err(|e| (path.clone(), e))?;
         let new = gone.into_iter().filter(|step| !steps.contains(step)).collect::<Vec<_>>();
         steps.extend(new);
@@ -239,8 +229,8 @@ pub fn obsolete(root: &Root, init: Init, manifest: &Manifest) -> Result<Vec<Setu
 
 /// What takes away files that a set-up left half-written when it was cut off.
 #[must_use]
-pub fn cut_off(root: &Root, live: bool, manifest: &Manifest) -> Vec<SetupStep> {
-    let links = NAMES.iter().flat_map(|(_, init)| init::links(*init, root, live)).map(|(path, _)| path);
+pub fn cut_off(root: &Root, manifest: &Manifest) -> Vec<SetupStep> {
+    let links = NAMES.iter().flat_map(|(_, init)| init::links(*init, root)).map(|(path, _)| path);
     let written = manifest.files.iter().map(|(path, _)| path.clone());
     let shared = SHARED.iter().chain(&[manifest::PATH]).map(|path| (*path).to_owned());
     let dirs = links.chain(written).chain(shared);
@@ -259,13 +249,12 @@ pub fn cut_off(root: &Root, live: bool, manifest: &Manifest) -> Vec<SetupStep> {
 /// What cannot be looked at.
 pub fn replaced(
     root: &Root,
-    live: bool,
     (former, init): (Init, Init),
     manifest: &Manifest,
 ) -> Result<Vec<SetupStep>, PlanTrouble> {
     let now = shipped_paths(root, init);
-    let links = init::links(init, root, live);
-    let (mut steps, files) = remove(root, live, former, manifest, false)?;
+    let links = init::links(init, root);
+    let (mut steps, files) = remove(root, former, manifest, Removal::Ours)?;
     let is_new =
         |path: &str| init == Init::Busybox && path == INITTAB || links.iter().any(|(link, _)| link == path);
     steps.retain(|step| !is_new(step.path()));

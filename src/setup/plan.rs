@@ -135,16 +135,30 @@ pub fn link(root: &Root, path: String, target: String) -> io::Result<Option<Setu
     })
 }
 
+/// How much of it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// What is ours: the configuration stays, and what somebody has changed.
+    Ours,
+    /// All of it.
+    Purge,
+}
+
 /// What it takes that a file is gone, with the version beside it. One that is not `ours`, by its number, goes
-/// only when `all` is to go.
+/// only when everything is to go.
 ///
 /// # Errors
 /// It cannot be looked at.
-pub fn gone(root: &Root, path: &str, ours: &dyn Fn(u64) -> bool, all: bool) -> io::Result<Vec<SetupStep>> {
+pub fn gone(
+    root: &Root,
+    path: &str,
+    ours: &dyn Fn(u64) -> bool,
+    removal: Removal,
+) -> io::Result<Vec<SetupStep>> {
     let mut steps = Vec::new();
     match root.look(path)? {
         Found::Nothing => {}
-        Found::File(now) if all || ours(hash(&now)) => {
+        Found::File(now) if removal == Removal::Purge || ours(hash(&now)) => {
             steps.push(SetupStep::Remove { path: path.to_owned() });
         }
         _ => steps.push(SetupStep::Keep { path: path.to_owned(), why: "you changed it" }),

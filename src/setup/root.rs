@@ -42,6 +42,12 @@ impl Root {
         Root(at.to_owned())
     }
 
+    /// Whether it is that of this host, on which things run.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.0 == Path::new("/")
+    }
+
     /// Where a path of the tree is on this host; its last part may be a link, and is not followed.
     ///
     /// # Errors

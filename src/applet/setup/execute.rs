@@ -76,7 +76,7 @@ fn stopped<'a>(
 pub(super) fn run_all(commands: &[Vec<String>], output: &mut Output<'_>) {
     for argv in commands {
         let _ = output.out.flush();
-        match wait(argv, true) {
+        match wait(argv) {
             Ok(ChildExit::Status(0)) => {
                 let _ = writeln!(output.out, "  run      {}", argv.join(" "));
             }

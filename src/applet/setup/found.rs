@@ -15,9 +15,8 @@ const STEP: Duration = Duration::from_millis(50);
 const STEPS: u32 = 300;
 
 pub(super) fn report(job: &SetupJob, output: &mut Output<'_>) -> Result<(), OutputError> {
-    let ports: Vec<String> =
-        crate::setup::ssh_ports(&job.root, job.live).iter().map(u16::to_string).collect();
-    if job.live {
+    let ports: Vec<String> = crate::setup::ssh_ports(&job.root).iter().map(u16::to_string).collect();
+    if job.root.is_live() {
         let (watched, blind) = if job.dry_run { rules() } else { sights(job) };
         let listed = |all: &[String]| if all.is_empty() { "-".to_owned() } else { all.join("; ") };
         let would = if job.dry_run { "would be " } else { "" };

@@ -2,7 +2,7 @@
 //! From one init system to another: what the former one was set up with goes, and its daemon ends before the
 //! new one starts.
 
-use super::{SetupJob, cannot, take_away, wait};
+use super::{SetupJob, cannot, take_away, wait_unheard};
 use crate::applet::output::{Output, OutputError};
 use crate::setup::{self, DaemonChange, Init, SetupStep};
 
@@ -14,7 +14,7 @@ impl Switch {
     pub(super) fn from(job: &SetupJob, steps: &mut Vec<SetupStep>) -> Result<Switch, OutputError> {
         let former = Init::named(&job.manifest.init).filter(|former| *former != job.init);
         if let Some(former) = former {
-            let replaced = setup::replaced(&job.root, job.live, (former, job.init), &job.manifest);
+            let replaced = setup::replaced(&job.root, (former, job.init), &job.manifest);
             for step in replaced.map_err(|trouble| cannot(&trouble))? {
                 if !steps.contains(&step) {
                     steps.push(step);
@@ -45,11 +45,11 @@ impl Switch {
         starts: bool,
     ) -> Result<(), OutputError> {
         let Some(former) = self.0 else { return take_away::tidy(&job.root, job.init, steps) };
-        if job.live && starts {
+        if job.root.is_live() && starts {
             // Where that init system does not run any more nothing supervises it, and these commands fail.
             for now in [DaemonChange::Stop, DaemonChange::Gone] {
                 for argv in setup::commands(former, &job.root, now) {
-                    let _ = wait(&argv, false);
+                    let _ = wait_unheard(&argv);
                 }
             }
             take_away::end(&job.settings())?;

@@ -7,7 +7,7 @@ use crate::applet::output::{Output, OutputError};
 use crate::config::{Settings, is_ours};
 use crate::enforce::options;
 use crate::firewall::{self, loader};
-use crate::setup::{self, DaemonChange, Init, NAMES, Root, SetupStep};
+use crate::setup::{self, DaemonChange, Init, NAMES, Removal, Root, SetupStep};
 use crate::sys::process;
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ pub(super) const STEP: Duration = Duration::from_millis(20);
 pub(super) const STEPS_MAX: u32 = 1000;
 const CONFIGURATION: &str = "/etc/mef";
 
-pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
-    let removed = setup::remove(&job.root, job.live, job.init, &job.manifest, all);
+pub(super) fn run(mut job: SetupJob, removal: Removal, output: &mut Output<'_>) -> Result<(), OutputError> {
+    let removed = setup::remove(&job.root, job.init, &job.manifest, removal);
     let (starts, mut files) = removed.map_err(|trouble| cannot(&trouble))?;
     let settings = job.settings();
     let mut trees = Vec::new();
-    if all {
+    if removal == Removal::Purge {
         for dir in [&settings.state_dir, &settings.run_dir] {
             if is_ours(dir) {
                 trees.push(dir.clone());
@@ -38,8 +38,11 @@ pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Resu
         let programs = job.manifest.files.iter().filter(|(path, _)| path.ends_with("bin/mef"));
         files.extend(programs.map(|(path, _)| SetupStep::Remove { path: path.clone() }));
     }
-    let commands =
-        if job.live { setup::commands(job.init, &job.root, DaemonChange::Stop) } else { Vec::new() };
+    let commands = if job.root.is_live() {
+        setup::commands(job.init, &job.root, DaemonChange::Stop)
+    } else {
+        Vec::new()
+    };
     plan(&[], &commands, output)?;
     for step in starts.iter().chain(&files) {
         writeln!(output.out, "  {step}")?;
@@ -47,7 +50,7 @@ pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Resu
     for tree in trees.iter().filter(|tree| job.root.has(tree)) {
         writeln!(output.out, "  remove   {tree} with all that is in it")?;
     }
-    if all && job.live {
+    if removal == Removal::Purge && job.root.is_live() {
         writeln!(output.out, "  remove   the rule set and the table of bans from the kernel")?;
     }
     if job.dry_run {
@@ -55,7 +58,7 @@ pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Resu
         return Ok(());
     }
     // Without anything that starts it, nothing of the init system is ours.
-    let started = job.live && !starts.is_empty();
+    let started = job.root.is_live() && !starts.is_empty();
     if started {
         run_all(&commands, output);
     }
@@ -63,14 +66,14 @@ pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Resu
     if started {
         run_all(&setup::commands(job.init, &job.root, DaemonChange::Gone), output);
     }
-    if job.live {
+    if job.root.is_live() {
         end(&settings)?;
     }
     run_steps(&mut job, &files, &[], output)?;
     let steps: Vec<SetupStep> = starts.into_iter().chain(files).collect();
     tidy(&job.root, job.init, &steps)?;
-    if all {
-        if job.live {
+    if removal == Removal::Purge {
+        if job.root.is_live() {
             tables(&settings, output);
         }
         remove_trees(&job.root, &trees, output)?;
@@ -78,7 +81,7 @@ pub(super) fn run(mut job: SetupJob, all: bool, output: &mut Output<'_>) -> Resu
         job.manifest.files.retain(|(path, _)| path.starts_with(CONFIGURATION));
         job.manifest.write(&job.root).map_err(|e| OutputError::Failed(format!("not done: {LIST}: {e}")))?;
     }
-    tell_what_stays(&job.root, all, output)
+    tell_what_stays(&job.root, removal, output)
 }
 
 /// Directories with all that is in them. What cannot be removed ends it, and what is left is named.
@@ -153,11 +156,11 @@ fn tables(settings: &Settings, output: &mut Output<'_>) {
     }
 }
 
-fn tell_what_stays(root: &Root, all: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn tell_what_stays(root: &Root, removal: Removal, output: &mut Output<'_>) -> Result<(), OutputError> {
     if let Some((program, _)) = setup::program(root, None) {
         writeln!(output.out, "the program stays: rm {program}")?;
     }
-    if !all {
+    if removal == Removal::Ours {
         writeln!(output.out, "bans stay in force until they end; configuration and bans go with --purge")?;
     }
     output.end()
