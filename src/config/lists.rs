@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 /// Longest line of a list, comment included.
-const LINE_MAX: usize = 4096;
+pub const LIST_LINE_MAX: usize = 4096;
 const BUFFER: usize = 16 * 1024;
 
 /// What a list is for.
@@ -125,7 +125,7 @@ pub fn read_list(
             return Ok(lines.counts);
         }
         held = data.len();
-        if held > LINE_MAX {
+        if held > LIST_LINE_MAX {
             lines.too_long(data);
             held = 0;
         } else {
@@ -157,7 +157,7 @@ impl ListLines<'_> {
         if std::mem::take(&mut self.skip) {
             return;
         }
-        if bytes.len() > LINE_MAX {
+        if bytes.len() > LIST_LINE_MAX {
             self.too_long(bytes);
             self.skip = false;
             return;

@@ -26,7 +26,7 @@ pub use builtin::{builtin, builtin_text};
 pub use example::{Example, examples};
 pub use global::{missing_keys, parse_global};
 pub use listline::{ListWord, list_word, too_wide};
-pub use lists::{ListCounts, ListEntry, ListKind, ListLine, list_lines, read_list};
+pub use lists::{LIST_LINE_MAX, ListCounts, ListEntry, ListKind, ListLine, list_lines, read_list};
 pub use load::{
     DEFAULT_PATH, FileProblem, Loaded, conf_files, in_force, load, load_rule, not_needed, rule_file,
 };

@@ -11,6 +11,7 @@ pub mod hosts;
 mod kept;
 mod nets;
 mod read;
+mod seek;
 mod turn;
 
 pub use allow::{Gone, InForce, ListReading, allowed, drop_allowed, reader};
@@ -19,7 +20,8 @@ pub use deny::{Done, ListFate, ListJob, apply, drop_denied, fate, had};
 pub use edit::Edit;
 pub use exempt::Exempt;
 pub use kept::{Kept, list_names};
-pub use read::{Detail, ListNote, ListSurvey, each_entry, entries, entries_of, survey};
+pub use read::{Detail, ListNote, ListSurvey, each_entry, entries, survey};
+pub use seek::entries_of;
 pub use turn::ListTurn;
 
 use crate::ban::{BackendChoice, Options};

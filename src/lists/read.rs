@@ -6,15 +6,12 @@ use super::exempt::Exempt;
 use crate::base::count::count;
 use crate::base::range::{Family, Range};
 use crate::base::siphash::Sip;
-use crate::config::{ListCounts, ListEntry, ListKind, ListLine, list_lines, read_list};
-use crate::input::lines::Splitter;
+use crate::config::{ListCounts, ListEntry, ListKind, ListLine, read_list};
 use crate::sys::fs::{FileFacts, Links, facts_of, invalid, is_full, open_regular};
 use ipnet::IpNet;
-use memchr::{memchr, memchr_iter, memchr3};
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::{self, Seek as _};
 use std::path::Path;
 
 /// What is to be told to people.
@@ -46,8 +43,6 @@ impl Detail {
 const ALLOW_BYTES: u64 = 4 << 20;
 /// Bytes of a deny list: a million entries with long comments have room.
 const DENY_BYTES: u64 = 512 << 20;
-/// Bytes that are looked at together for one address.
-const BLOCK: usize = 64 * 1024;
 /// Entries of an allow list.
 const ALLOW_ENTRIES: usize = 65_536;
 
@@ -96,76 +91,6 @@ pub fn entries(
 pub fn each_entry(kind: ListKind, path: &Path, each: &mut dyn FnMut(&ListEntry)) -> io::Result<ListCounts> {
     let mut file = open(kind, path)?;
     lines(kind, path, &mut file, Detail::Nothing, &mut |_| (), &mut |entry, _| each(entry))
-}
-
-/// The entries of a list that meet a range, each with its line; `most` of them.
-///
-/// # Errors
-/// When it cannot be opened or read.
-pub fn entries_of(
-    kind: ListKind,
-    path: &Path,
-    range: &Range,
-    most: usize,
-) -> io::Result<Vec<(u32, ListEntry)>> {
-    let mut file = open(kind, path)?;
-    let mut found = Vec::new();
-    let mut each = |entry: &ListEntry, line: u32| {
-        if found.len() < most && Range::from(entry.net).meets(range) {
-            found.push((line, *entry));
-        }
-    };
-    match range.first() {
-        IpAddr::V4(addr) if range.last() == addr => about(kind, &mut file, addr, &mut each)?,
-        _ => {
-            lines(kind, path, &mut file, Detail::Nothing, &mut |_| (), &mut each)?;
-        }
-    }
-    Ok(found)
-}
-
-/// Reads what may be about an address: long lists are single addresses nearly throughout, and a block of
-/// those is passed over unless it is one of them.
-fn about(
-    kind: ListKind,
-    file: &mut File,
-    addr: Ipv4Addr,
-    each: &mut dyn FnMut(&ListEntry, u32),
-) -> io::Result<()> {
-    let text = addr.to_string();
-    let (mut splitter, mut before) = (Splitter::new(BLOCK), 0u32);
-    let mut block = |block_text: &[u8]| {
-        // Nothing but an address by itself can do without all of these, and the first line is like no other.
-        let mut may_be = before == 0 || memchr3(b'/', b'-', b' ', block_text).is_some();
-        may_be = may_be || memchr3(b'\t', b',', b'"', block_text).is_some();
-        // Mapped addresses, and `ALL:` in front of one.
-        may_be = may_be || memchr(b':', block_text).is_some();
-        let (mut number, mut begin) = (0, 0);
-        for end in memchr_iter(b'\n', block_text) {
-            let line = block_text.get(begin..end).unwrap_or_default();
-            may_be = may_be || line.starts_with(text.as_bytes());
-            (number, begin) = (number + 1, end + 1);
-        }
-        if may_be {
-            list_lines(kind, block_text, &mut |line| {
-                if let ListLine::Entry(entry, number) = line {
-                    each(&entry, before + number);
-                }
-            });
-        }
-        before = before.saturating_add(number);
-    };
-    loop {
-        let n = match file.read(splitter.space()) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        splitter.filled(n, &mut block);
-    }
-    splitter.finish(&mut block);
-    Ok(())
 }
 
 fn unchanged(file: &File, before: FileFacts) -> io::Result<()> {
@@ -331,50 +256,4 @@ fn halves(n: u128) -> [u64; 2] {
 /// When it cannot be opened or read.
 pub fn survey(path: &Path, exempt: &Exempt, detail: Detail, note: ListNote<'_>) -> io::Result<ListSurvey> {
     DenyFile::open(path, exempt)?.survey(detail, note, &mut |_| ())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sys::dir::testing::ScratchDir;
-
-    #[test]
-    fn what_is_about_an_address_is_found_in_long_lists_with_its_line() {
-        let dir = ScratchDir::new();
-        let path = dir.path().join("list.conf");
-        let mut rng = fastrand::Rng::with_seed(26);
-        for mixed in [false, true] {
-            let mut text = String::from("\u{feff}192.0.2.7\r\n# of today\n");
-            for n in 0..30_000u32 {
-                let addr = Ipv4Addr::from(0x0a00_0000 | rng.u32(..1 << 16));
-                match n % 5000 {
-                    4999 if mixed => text.push_str(&format!("{addr}/20 # a network\n")),
-                    2499 if mixed => text.push_str(&format!("add set {addr}\n10.0.0.1\t10.0.0.9\t24\n")),
-                    1777 if mixed => text.push_str(&format!("{addr}-{addr}\r\n")),
-                    2777 if mixed => text.push_str(&format!("::ffff:{addr}\n")),
-                    3777 if mixed => text.push_str(&format!("ALL:{addr}\n")),
-                    _ => text.push_str(&format!("{addr}\n")),
-                }
-            }
-            std::fs::write(&path, text.trim_end()).unwrap();
-            for n in 0..60 {
-                let addr = match n {
-                    0 => Ipv4Addr::new(192, 0, 2, 7),
-                    _ => Ipv4Addr::from(0x0a00_0000 | rng.u32(..1 << 16)),
-                };
-                let range = Range::from(IpAddr::from(addr));
-                let mut want = Vec::new();
-                let mut file = open(ListKind::Deny, &path).unwrap();
-                lines(ListKind::Deny, &path, &mut file, Detail::Nothing, &mut |_| (), &mut |entry, line| {
-                    if Range::from(entry.net).meets(&range) {
-                        want.push((line, *entry));
-                    }
-                })
-                .unwrap();
-                want.truncate(20);
-                assert_eq!(entries_of(ListKind::Deny, &path, &range, 20).unwrap(), want, "{addr}");
-                assert!(n != 0 || want[0].0 == 1);
-            }
-        }
-    }
 }

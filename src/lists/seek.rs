@@ -1,0 +1,394 @@
+#![forbid(unsafe_code)]
+//! Which entries of a list's file are about a range. Of a million lines nearly none is read as such: what a
+//! line begins with says of most of them that they are about somebody else. Knows no kernel.
+
+use super::read::open;
+use crate::base::bytes::count;
+use crate::base::range::Range;
+use crate::config::{LIST_LINE_MAX, ListEntry, ListKind, ListLine, ListWord, list_word, read_list};
+use crate::input::lines::Splitter;
+use memchr::{memchr, memchr_iter, memchr3, memmem};
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Read as _};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+/// Bytes that are looked at together.
+const BLOCK: usize = 64 * 1024;
+/// The shortest prefix of IPv4 whose networks have one first number only.
+const SHORT4: u32 = 8;
+/// The same of IPv6.
+const SHORT6: u32 = 16;
+
+/// The entries of a list that meet a range, each with its line; `most` of them.
+///
+/// # Errors
+/// When it cannot be opened or read, or is no list.
+pub fn entries_of(
+    kind: ListKind,
+    path: &Path,
+    range: &Range,
+    most: usize,
+) -> io::Result<Vec<(u32, ListEntry)>> {
+    let mut file = open(kind, path)?;
+    let mut search = Search::new(kind, range, most);
+    let mut splitter = Splitter::new(BLOCK);
+    loop {
+        match file.read(splitter.space()) {
+            Ok(0) => break,
+            Ok(n) => splitter.filled(n, &mut |block| search.block(block)),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    splitter.finish(&mut |block| search.block(block));
+    search.no_list.map_or(Ok(search.found), Err)
+}
+
+/// The number that all addresses of a range begin with: then entries of the usual form begin with it, too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FirstNumber {
+    V4(u32),
+    V6(u32),
+}
+
+impl FirstNumber {
+    fn of(range: &Range) -> Option<FirstNumber> {
+        match (range.first(), range.last()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                let ([a, ..], [b, ..]) = (a.octets(), b.octets());
+                (a == b).then_some(FirstNumber::V4(a.into()))
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                let ([a, ..], [b, ..]) = (a.segments(), b.segments());
+                (a == b).then_some(FirstNumber::V6(a.into()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A line's end, and what lines about a range begin with that are an address or network of IPv4 and no more.
+struct LineBegins {
+    /// If they are networks: the first number.
+    network: String,
+    /// If they are addresses: all numbers that the addresses of the range have in common.
+    address: String,
+}
+
+impl LineBegins {
+    fn of(first: Ipv4Addr, last: Ipv4Addr) -> LineBegins {
+        let mut address = String::from("\n");
+        for (at, (number, other)) in first.octets().into_iter().zip(last.octets()).enumerate() {
+            if number != other {
+                break;
+            }
+            let _ = write!(address, "{number}{}", if at < 3 { "." } else { "" });
+        }
+        LineBegins { network: format!("\n{}.", first.octets()[0]), address }
+    }
+}
+
+/// A search in a list.
+struct Search<'r> {
+    kind: ListKind,
+    range: &'r Range,
+    number: Option<FirstNumber>,
+    begins: Option<LineBegins>,
+    /// Lines before the block.
+    before: u32,
+    most: usize,
+    found: Vec<(u32, ListEntry)>,
+    no_list: Option<io::Error>,
+}
+
+impl Search<'_> {
+    fn new(kind: ListKind, range: &Range, most: usize) -> Search<'_> {
+        let number = FirstNumber::of(range);
+        let begins = match (number, range.first(), range.last()) {
+            // No deny list has wider networks below multicast, unless a word behind them says so.
+            (Some(FirstNumber::V4(number)), IpAddr::V4(first), IpAddr::V4(last))
+                if number < MULTICAST && kind == ListKind::Deny =>
+            {
+                Some(LineBegins::of(first, last))
+            }
+            _ => None,
+        };
+        Search { kind, range, number, begins, before: 0, most, found: Vec::new(), no_list: None }
+    }
+
+    /// Whole lines.
+    fn block(&mut self, block: &[u8]) {
+        let mut rest = block;
+        if self.before == 0 {
+            let end = memchr(b'\n', block).map_or(block.len(), |end| end + 1);
+            let (mut first, others) = block.split_at_checked(end).unwrap_or((block, &[]));
+            let (kind, mut entries) = (self.kind, Vec::new());
+            let of_first = &mut |line: ListLine<'_>| {
+                if let ListLine::Entry(entry, _) = line {
+                    entries.push(entry);
+                }
+            };
+            self.no_list = read_list(kind, &mut first, of_first).err();
+            entries.into_iter().for_each(|entry| self.take(entry, 1));
+            (self.before, rest) = (1, others);
+        }
+        // Nothing else names an address of IPv6.
+        let is_other = matches!(self.number, Some(FirstNumber::V6(_))) && memchr(b':', rest).is_none();
+        match self.begins.take() {
+            _ if is_other => {}
+            Some(begins) if is_usual(rest) => {
+                let has_networks = memchr(b'/', rest).is_some();
+                let begin = if has_networks { &begins.network } else { &begins.address };
+                self.find(rest, begin.as_bytes());
+                self.begins = Some(begins);
+            }
+            begins => {
+                self.begins = begins;
+                self.each_line(rest);
+            }
+        }
+        self.before = self.before.saturating_add(count(rest, b'\n'));
+    }
+
+    /// Finds lines by what they begin with.
+    fn find(&mut self, block: &[u8], begins: &[u8]) {
+        let at_start = begins.get(1..).is_some_and(|begins| block.starts_with(begins));
+        let starts = memmem::find_iter(block, begins).map(|at| at + 1);
+        for start in at_start.then_some(0).into_iter().chain(starts) {
+            let Some((before, line)) = block.split_at_checked(start) else { break };
+            let line = line.get(..memchr(b'\n', line).unwrap_or(line.len())).unwrap_or(line);
+            self.line(line, &mut || count(before, b'\n'));
+        }
+    }
+
+    fn each_line(&mut self, block: &[u8]) {
+        let (mut start, mut number) = (0, 0);
+        for end in memchr_iter(b'\n', block) {
+            let line = block.get(start..end).unwrap_or_default();
+            if !self.number.is_some_and(|number| is_of_others(line, number)) {
+                self.line(line, &mut || number);
+            }
+            (start, number) = (end + 1, number + 1);
+        }
+    }
+
+    /// A line; `before` says how many lines of its block are before it.
+    fn line(&mut self, line: &[u8], before: &mut dyn FnMut() -> u32) {
+        if line.len() > LIST_LINE_MAX || self.found.len() >= self.most {
+            return;
+        }
+        let entries = match list_word(self.kind, line) {
+            ListWord::Entry(entry) if Range::from(entry.net).meets(self.range) => vec![entry],
+            ListWord::Several(entries) => entries,
+            _ => return,
+        };
+        let number = self.before.saturating_add(before()).saturating_add(1);
+        entries.into_iter().for_each(|entry| self.take(entry, number));
+    }
+
+    fn take(&mut self, entry: ListEntry, line: u32) {
+        if self.found.len() < self.most && Range::from(entry.net).meets(self.range) {
+            self.found.push((line, entry));
+        }
+    }
+}
+
+/// The first number of multicast and what is reserved.
+const MULTICAST: u32 = Ipv4Addr::new(224, 0, 0, 0).octets()[0] as u32;
+
+/// Whether no line is more than an address or network of IPv4 where it is about one: no range, no columns, no
+/// words, nothing in front.
+fn is_usual(block: &[u8]) -> bool {
+    let has = |[a, b, c]: [u8; 3]| memchr3(a, b, c, block).is_some();
+    !has([b' ', b':', b'-']) && !has([b'\t', b',', b'\r']) && memchr(b'\x0c', block).is_none()
+}
+
+/// Whether a line is an address or network, or a comment, and about somebody else by its first number.
+fn is_of_others(line: &[u8], sought: FirstNumber) -> bool {
+    let end = line.iter().position(|b| !b.is_ascii_hexdigit()).unwrap_or(line.len());
+    let (number, mut rest) = line.split_at_checked(end).unwrap_or((line, &[]));
+    let (mark, radix, shortest) = match rest.first() {
+        Some(b'.') => (b'.', 10, SHORT4),
+        Some(b':') => (b':', 16, SHORT6),
+        Some(b'#' | b';') | None => return end == 0,
+        _ => return false,
+    };
+    let Some(number) = value(number, radix) else { return false };
+    let is_part = |b: &u8| b.is_ascii_hexdigit() || matches!(b, b'.' | b':');
+    rest = rest.get(rest.iter().position(|b| !is_part(b)).unwrap_or(rest.len())..).unwrap_or_default();
+    if let Some(behind) = rest.strip_prefix(b"/") {
+        let end = behind.iter().position(|b| !b.is_ascii_digit()).unwrap_or(behind.len());
+        let (length, behind) = behind.split_at_checked(end).unwrap_or((behind, &[]));
+        if value(length, 10).is_none_or(|length| length < shortest) {
+            return false;
+        }
+        rest = behind;
+    }
+    if !matches!(rest.trim_ascii_start(), [] | [b'#' | b';', ..]) {
+        return false;
+    }
+    match sought {
+        FirstNumber::V4(sought) if mark == b'.' => number != sought,
+        // Mapped addresses begin with 0.
+        FirstNumber::V4(_) => number != 0,
+        FirstNumber::V6(sought) => mark == b'.' || number != sought,
+    }
+}
+
+/// A number of few digits.
+fn value(digits: &[u8], radix: u32) -> Option<u32> {
+    let digit = |b: &u8| char::from(*b).to_digit(radix);
+    let few = (1..=4).contains(&digits.len());
+    few.then(|| digits.iter().try_fold(0, |sum, b| Some(sum * radix + digit(b)?)))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lists::read::{Detail, lines};
+    use crate::sys::dir::testing::ScratchDir;
+    use std::net::Ipv6Addr;
+
+    /// The lines of a list, one of a hundred in a form that is rarer than the others.
+    fn list(rng: &mut fastrand::Rng, usual: &dyn Fn(Ipv4Addr, Ipv6Addr) -> String, is_mixed: bool) -> String {
+        let mut text = String::from("\u{feff}192.0.2.7\r\n# of today\n");
+        for n in 0..6000 {
+            let (v4, v6) = (of_few4(rng), of_few6(rng));
+            let rare = [
+                format!("{v4}/20 # a network"),
+                format!("add set {v4}"),
+                "10.0.0.1\t10.0.0.9\t24".to_owned(),
+                format!("{v4}-{v4}"),
+                "9.0.0.0 - 12.0.0.0".to_owned(),
+                format!("::ffff:{v4}"),
+                format!("0:0::ffff:{v4}"),
+                format!("ALL:{v4}"),
+                "deny from 10.1.".to_owned(),
+                format!("\r{v4}"),
+                format!("\x0c{v4}/31"),
+                format!("  {v4}"),
+                "8.0.0.0/5 force".to_owned(),
+                "8.0.0.0/5".to_owned(),
+                "0.0.0.0/128.0.0.0 until=2100-01-01T00:00:00Z force".to_owned(),
+                format!("{v4}/08;x"),
+                format!("{{\"ip\":\"{v4}\"}}"),
+                format!("\"{v4}\",\"a\""),
+                format!("{v6}/15 force"),
+                format!("{v6}/17"),
+                "2000::/3 force".to_owned(),
+                format!("2001:DB8:{:x}::/48#", rng.u8(..)),
+                format!("{v6} - {v6}"),
+                format!("ALL: [{v6}]/64"),
+                format!("{v4} {}", "x".repeat(LIST_LINE_MAX)),
+                "y".repeat(9000),
+                "10.0.example.com: 10.0.0.1".to_owned(),
+                String::new(),
+            ];
+            match n % 100 {
+                99 if is_mixed => text.push_str(rng.choice(rare).as_deref().unwrap_or("")),
+                _ => text.push_str(&usual(v4, v6)),
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    fn of_few4(rng: &mut fastrand::Rng) -> Ipv4Addr {
+        Ipv4Addr::from(0x0a00_0000 | rng.u32(..1 << 14) | rng.u32(..3) << 24)
+    }
+
+    fn of_few6(rng: &mut fastrand::Rng) -> Ipv6Addr {
+        Ipv6Addr::new(0x2000 | rng.u16(..2), 0xdb8, rng.u16(..64), rng.u16(..64), 0, 0, 0, rng.u16(..4))
+    }
+
+    /// What reading every line finds.
+    fn all(path: &Path, range: &Range) -> Vec<(u32, ListEntry)> {
+        let mut found = Vec::new();
+        let mut file = open(ListKind::Deny, path).unwrap();
+        lines(ListKind::Deny, path, &mut file, Detail::Nothing, &mut |_| (), &mut |entry, line| {
+            if Range::from(entry.net).meets(range) {
+                found.push((line, *entry));
+            }
+        })
+        .unwrap();
+        found.truncate(20);
+        found
+    }
+
+    #[test]
+    fn what_is_about_a_range_is_found_in_long_lists_with_its_line() {
+        let dir = ScratchDir::new();
+        let path = dir.path().join("list.conf");
+        let mut rng = fastrand::Rng::with_seed(26);
+        let usual: [&dyn Fn(Ipv4Addr, Ipv6Addr) -> String; 5] = [
+            &|v4, _| v4.to_string(),
+            &|v4, _| format!("{v4}/28"),
+            &|v4, _| format!("{v4} # seen"),
+            &|_, v6| v6.to_string(),
+            &|v4, v6| format!("{v6}/64\n{v4}"),
+        ];
+        for (form, is_mixed) in usual.iter().flat_map(|form| [(form, false), (form, true)]) {
+            std::fs::write(&path, list(&mut rng, form, is_mixed).trim_end()).unwrap();
+            let mut ranges = vec![Range::from(IpAddr::from([192, 0, 2, 7]))];
+            ranges.extend(
+                ["10.0.0.0/20", "9.0.0.0/6", "224.0.0.1", "2001:db8::/32", "2000::/15"]
+                    .map(|text| Range::from(crate::config::net(text).unwrap())),
+            );
+            ranges.extend((0..2).map(|_| Range::from(IpAddr::from(of_few4(&mut rng)))));
+            ranges.extend((0..2).map(|_| Range::from(IpAddr::from(of_few6(&mut rng)))));
+            for range in ranges {
+                let found = entries_of(ListKind::Deny, &path, &range, 20).unwrap();
+                assert_eq!(found, all(&path, &range), "{range}");
+            }
+            assert_eq!(
+                entries_of(ListKind::Deny, &path, &Range::from(IpAddr::from([192, 0, 2, 7])), 1).unwrap()[0]
+                    .0,
+                1
+            );
+        }
+    }
+
+    #[test]
+    fn only_lines_about_others_are_passed_over() {
+        let (v4, v6) = (FirstNumber::V4(10), FirstNumber::V6(0x2001));
+        let cases: &[(&str, bool, bool)] = &[
+            ("", true, true),
+            ("# 10.0.0.1", true, true),
+            ("10.0.0.1", false, true),
+            ("11.0.0.1", true, true),
+            ("11.0.0.1/7", false, false),
+            ("11.0.0.1/8 ; x", true, true),
+            ("11.0.0.1/255.0.0.0", false, false),
+            ("11.0.0.1 force", false, false),
+            ("11.0.0.1-12.0.0.1", false, false),
+            ("2001:db8::/32", true, false),
+            ("2002:db8::/16 # x", true, true),
+            ("2002:db8::/15", false, false),
+            ("::1", false, false),
+            ("0::ffff:10.0.0.1", false, true),
+            ("deadbeef", false, false),
+            ("1ffff.0.0.0", false, false),
+        ];
+        for (line, of_others4, of_others6) in cases {
+            assert_eq!(is_of_others(line.as_bytes(), v4), *of_others4, "{line}");
+            assert_eq!(is_of_others(line.as_bytes(), v6), *of_others6, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_has_no_entries() {
+        let dir = ScratchDir::new();
+        let path = dir.path().join("list.conf");
+        let range = Range::from(IpAddr::from([192, 0, 2, 7]));
+        std::fs::write(&path, "<html>\n192.0.2.7\n").unwrap();
+        assert!(entries_of(ListKind::Deny, &path, &range, 20).is_err());
+        for empty in ["", "\n", "\n\n"] {
+            std::fs::write(&path, empty).unwrap();
+            assert_eq!(entries_of(ListKind::Deny, &path, &range, 20).unwrap(), []);
+        }
+        // What only looks like it further below is a bad line.
+        std::fs::write(&path, ["\n".repeat(70_000).as_str(), "<html>\n192.0.2.7\n"].concat()).unwrap();
+        assert_eq!(entries_of(ListKind::Deny, &path, &range, 20).unwrap()[0].0, 70_002);
+    }
+}
