@@ -262,8 +262,8 @@ impl<'a> BanSession<'a> {
         if let (BanOutcome::Banned, Some(daemon)) = (outcome, self.daemon.as_mut().filter(|_| self.tells > 0))
         {
             self.tells -= 1;
-            let ports = scope.to_string();
-            let request = Request::Banned { addr: *range, time, ports: &ports };
+            let (ports, reason) = (scope.to_string(), shown(&self.args.reason));
+            let request = Request::Banned { addr: *range, time, ports: &ports, reason: &reason };
             if self.tells == 0 || daemon.notify(&request).is_err() {
                 self.daemon = None;
                 notes.push("not every ban was reported to the daemon; all are in force".to_owned());

@@ -11,6 +11,9 @@ use std::net::IpAddr;
 /// Longest question, bytes, its newline included.
 pub const LINE_MAX: usize = 256;
 
+/// Longest reason: the longest range, time and ports have room beside it.
+pub const REASON_MAX: usize = 96;
+
 /// What a command wants of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request<'a> {
@@ -32,6 +35,8 @@ pub enum Request<'a> {
         time: Span,
         /// Which ports, as `mef bans` shows them.
         ports: &'a str,
+        /// Why, perhaps empty; of a longer one its first [`REASON_MAX`] bytes are sent.
+        reason: &'a str,
     },
     /// A command has changed a list or the rule set. Not answered.
     Changed {
@@ -64,11 +69,13 @@ impl<'a> Request<'a> {
             "watch" => Request::Watch,
             "reload" => Request::Reload,
             "lists" => Request::Lists,
-            "banned" => Request::Banned {
-                addr: range(words.next()?)?,
-                time: time(words.next()?)?,
-                ports: words.next().filter(|ports| is_ports(ports))?,
-            },
+            "banned" => {
+                let (addr, time) = (range(words.next()?)?, time(words.next()?)?);
+                let ports = words.next().filter(|ports| is_ports(ports))?;
+                let reason = line.splitn(5, ' ').nth(4).unwrap_or("");
+                let is_text = reason.len() <= REASON_MAX && !reason.contains(char::is_control);
+                return is_text.then_some(Request::Banned { addr, time, ports, reason });
+            }
             "changed" => {
                 let word = words.next()?;
                 let what = CHANGES.into_iter().find(|known| *known == word)?;
@@ -104,11 +111,16 @@ impl Display for Request<'_> {
             Request::Watch => f.write_str("watch"),
             Request::Reload => f.write_str("reload"),
             Request::Lists => f.write_str("lists"),
-            Request::Banned { addr, time: Span::Secs(secs), ports } => {
-                write!(f, "banned {addr} {secs} {ports}")
-            }
-            Request::Banned { addr, time: Span::Permanent, ports } => {
-                write!(f, "banned {addr} permanent {ports}")
+            Request::Banned { addr, time, ports, reason } => {
+                match time {
+                    Span::Secs(secs) => write!(f, "banned {addr} {secs} {ports}")?,
+                    Span::Permanent => write!(f, "banned {addr} permanent {ports}")?,
+                }
+                let reason = (0..=REASON_MAX).rev().find_map(|end| reason.get(..end.min(reason.len())));
+                match reason.unwrap_or_default() {
+                    "" => Ok(()),
+                    reason => write!(f, " {reason}"),
+                }
             }
             Request::Changed { what, addr } => {
                 write!(f, "changed {what}")?;
@@ -414,8 +426,13 @@ mod tests {
             Request::Watch,
             Request::Reload,
             Request::Lists,
-            Request::Banned { addr: addr("192.0.2.7"), time: Span::Secs(3600), ports: "all" },
-            Request::Banned { addr: addr("2001:db8::/64"), time: Span::Permanent, ports: "22,80-90/tcp" },
+            Request::Banned { addr: addr("192.0.2.7"), time: Span::Secs(3600), ports: "all", reason: "" },
+            Request::Banned {
+                addr: addr("2001:db8::/64"),
+                time: Span::Permanent,
+                ports: "22,80-90/tcp",
+                reason: " two  words ",
+            },
             Request::Changed { what: "deny", addr: Some(addr("198.51.100.0/24")) },
             Request::Changed { what: "load", addr: None },
             Request::Unbanned { addr: None, permanent: false, was_banned: true, written: false },
@@ -428,6 +445,14 @@ mod tests {
                 written: true,
             },
         ];
+        let range = addr("2001:db8:aaaa:aaaa:aaaa:aaaa:aaaa:aaa1-2001:db8:bbbb:bbbb:bbbb:bbbb:bbbb:bbbb");
+        let reason = ["a".repeat(REASON_MAX - 1), "\u{e4}".repeat(100)].concat();
+        let time = Span::Secs(u32::MAX.into());
+        let long = Request::Banned { addr: range, time, ports: &"1".repeat(49), reason: &reason }.to_string();
+        assert!(long.len() < LINE_MAX, "{long}");
+        let read = Request::read(&long);
+        assert!(matches!(read, Some(Request::Banned { reason, .. }) if reason.len() == REASON_MAX - 1));
+        assert_eq!(Request::read("banned 192.0.2.7 3600 all a\x1b[31m"), None);
         for request in all {
             let line = request.to_string();
             assert!(line.len() < LINE_MAX);

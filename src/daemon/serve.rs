@@ -60,10 +60,10 @@ impl ControlService for ControlHandler<'_> {
                 say(to, &"ok");
                 return Then::Next;
             }
-            Request::Banned { addr, time, ports } => {
+            Request::Banned { addr, time, ports, reason } => {
                 let closed = PortRanges::parse(ports.split('/').next().unwrap_or(ports)).unwrap_or_default();
                 let ports = (ports.to_owned(), closed.ranges());
-                let (rule, reason, seen) = ("", "", [].as_slice());
+                let (rule, seen) = ("", [].as_slice());
                 // Who bans by hand knows why.
                 let reported =
                     BanEvent { addr, rule, hits: 0, reason, time, bans: 1, ports, seen, is_shared: true };

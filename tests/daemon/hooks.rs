@@ -54,9 +54,24 @@ fn a_program_hears_the_facts_and_nothing_else() {
         number(&net.ban_of("203.0.113.1"), "left").map_or(0, |_| 3600)
     );
     assert!(!said.contains("HOME="), "{said}");
+    // Each variable is documented, in both places, and there is no other.
+    let mut given: Vec<&str> =
+        said.lines().filter(|l| l.starts_with("MEF_")).filter_map(|l| l.split('=').next()).collect();
+    given.sort_unstable();
+    for page in ["doc/mef/monitoring.md", "man/man8/mef.8"] {
+        let page = format!("{}/rootfs/usr/share/{page}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&page).unwrap();
+        let is_part = |c: char| c.is_ascii_uppercase() || c == '_';
+        let mut named: Vec<&str> =
+            text.split(|c| !is_part(c)).filter(|word| word.starts_with("MEF_") && word.len() > 4).collect();
+        named.sort_unstable();
+        named.dedup();
+        assert_eq!(named, given, "{page}");
+    }
     // Bans and unbans by hand, too.
-    net.mef(&["ban", "192.0.2.0/24", "--permanent"]).ok();
+    net.mef(&["ban", "192.0.2.0/24", "--permanent", "--reason", "a \"b\" $(c)"]).ok();
     wait_until("a ban by hand", || has(&net.read("facts"), "MEF_ADDR=192.0.2.0/24"));
+    wait_until("its reason", || has(&net.read("facts"), "MEF_REASON=a \"b\" $(c)"));
     assert!(has(&net.read("facts"), "MEF_UNTIL=never") && has(&net.read("facts"), "MEF_RULE=manual"));
     net.mef(&["unban", "203.0.113.1"]).ok();
     wait_until("an unban", || has(&net.read("facts"), "MEF_EVENT=unban"));
