@@ -333,7 +333,10 @@ impl Enforcer {
                 }
             });
         }
-        for net in ranges.iter().flat_map(|range| range.nets()) {
+        // Who is known to have had no ban is no news, and nothing of him is to be put back.
+        let is_known = ranges.len() <= ASKED;
+        let had = counts.iter().zip(ranges).filter(|(count, _)| **count > 0 || !is_known);
+        for net in had.flat_map(|(_, range)| range.nets()) {
             self.remember(&JournalRecord::Note(net, now, ""), note);
             self.remember(&JournalRecord::Unban(net), note);
         }

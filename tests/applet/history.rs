@@ -41,6 +41,10 @@ fn what_hands_do_is_told_the_newest_first() {
     net.mef(&["ban", "198.51.100.0/24", "--permanent"]).ok();
     net.mef(&["ban", "192.0.2.1", "--for", "7d"]).ok();
     net.mef(&["unban", "192.0.2.2"]).ok();
+    // Who had no ban is no news.
+    assert_eq!(net.mef(&["unban", "192.0.2.2"]).status, 1);
+    assert_eq!(net.mef(&["unban", "203.0.113.77", "203.0.113.0/28"]).status, 1);
+    net.mef(&["deny", "203.0.113.50"]).ok();
     net.mef(&["unban", "--all"]).ok();
     net.mef(&["unban", "--all", "--permanent"]).ok();
     let all = told(&net, &[]);
