@@ -28,6 +28,7 @@ mod report;
 mod rules;
 mod setup;
 mod status;
+mod synonyms;
 mod target;
 mod test;
 mod top;
@@ -189,7 +190,10 @@ fn find(name: &str) -> Option<&'static Applet> {
 /// The commands that have to do with a word which is none.
 fn about(word: &str) -> Result<(), OutputError> {
     let word = word.to_ascii_lowercase();
-    let has = |applet: &&Applet| [applet.name, applet.about].join(" ").to_ascii_lowercase().contains(&word);
+    let has = |applet: &&Applet| {
+        let is_in_line = [applet.name, applet.about].join(" ").to_ascii_lowercase().contains(&word);
+        is_in_line || synonyms::is_called(applet.name, &word)
+    };
     let text: String = APPLETS.iter().filter(|a| a.is_in()).filter(has).map(line).collect();
     if text.is_empty() { Err(OutputError::Usage(unknown(&word))) } else { Err(OutputError::Help(text)) }
 }
@@ -199,8 +203,16 @@ fn line(applet: &Applet) -> String {
 }
 
 fn unknown(name: &str) -> String {
-    let meant = crate::base::diag::suggest(name, APPLETS.iter().map(|a| a.name));
-    let meant = meant.map(|m| format!(", did you mean '{m}'?")).unwrap_or_default();
+    // A word of another program is no slip of the fingers, however near it is to a name.
+    let mut meant: Vec<&str> = APPLETS.iter().map(|a| a.name).collect();
+    meant.retain(|command| synonyms::is_called(command, name));
+    if meant.is_empty() {
+        meant.extend(crate::base::diag::suggest(name, APPLETS.iter().map(|a| a.name)));
+    }
+    let meant = match meant.is_empty() {
+        true => String::new(),
+        false => format!(", did you mean '{}'?", meant.join("' or '")),
+    };
     format!("unknown command '{}'{meant}\n`mef help` lists them", crate::base::line::shown(name))
 }
 

@@ -372,10 +372,17 @@ fn the_allow_list_is_respected() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn wrong_usage_is_status_2_and_says_what_is_meant() {
     let net = Net::new();
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 20] = [
         (&[], "Usage: mef COMMAND"),
         (&["bna", "192.0.2.7"], "unknown command 'bna', did you mean 'ban'?"),
         (&["xban"], "unknown command 'xban'"),
+        // Words of other programs, though `top` is nearer.
+        (&["drop", "192.0.2.7"], "unknown command 'drop', did you mean 'ban'?"),
+        (&["unblock", "192.0.2.7"], "unknown command 'unblock', did you mean 'unban'?"),
+        (&["whitelist"], "unknown command 'whitelist', did you mean 'allow'?"),
+        (&["list"], "unknown command 'list', did you mean 'bans' or 'lists'?"),
+        (&["help", "frobnicate"], "unknown command 'frobnicate'\n"),
+        (&["help", "bna"], "unknown command 'bna', did you mean 'ban'?"),
         (&["ban"], "missing ADDR"),
         (&["ban", "192.0.2.7", "--frobnicate"], "frobnicate"),
         (&["ban", "192.0.2.7", "--for"], "for"),
@@ -394,6 +401,28 @@ fn wrong_usage_is_status_2_and_says_what_is_meant() {
         assert!(output.stderr.starts_with("mef: ") && output.stderr.contains(what), "{args:?}: {output:?}");
     }
     assert_eq!(net.nft_list("tables"), "", "nothing was done");
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn help_names_the_command_that_a_word_of_another_program_means() {
+    let net = Net::new();
+    let named = |word: &str| {
+        let help = net.mef(&["help", word]).ok();
+        help.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for (word, commands) in [
+        ("drop", vec!["ban"]),
+        ("Block", vec!["ban"]),
+        ("unblock", vec!["unban"]),
+        ("whitelist", vec!["allow"]),
+        ("log", vec!["history", "daemon", "watch", "test"]),
+        ("list", vec!["bans", "history", "allow", "disallow", "deny", "undeny", "lists", "rules", "cloud"]),
+    ] {
+        assert_eq!(named(word), commands, "{word}");
+    }
+    // A command's own help is not a list of commands.
+    assert!(net.mef(&["help", "ban"]).ok().contains("Usage: mef ban"));
 }
 
 #[test]
