@@ -1,22 +1,18 @@
 #![forbid(unsafe_code)]
 //! `mef cloud`: how reporting goes, for a member; and for who runs a cloud, its members and its list.
 
+mod aggregate;
 mod status;
 
 use super::args::parse;
-use super::context::settings;
 use super::output::{Output, OutputError, failed, required};
 use crate::base::build_part::BuildPart;
-use crate::base::count::count;
-use crate::base::range::{Range, merge};
-use crate::cloud::aggregate::{Change, Listing, Summary, Why};
-use crate::cloud::operator::{Work, aggregate};
+use crate::base::json::Object;
+use crate::base::range::Range;
 use crate::cloud::{keyfile, provision};
-use crate::config::{ListKind, Operator, Settings, conf_files, member_name, parse_operator};
+use crate::config::{Operator, member_name, parse_operator};
 use crate::dns::name::Name;
 use crate::dns::tsig::Key;
-use crate::lists::{self, Paths};
-use crate::sys::clock;
 use crate::sys::dir::Dir;
 use crate::sys::fs;
 use argh::FromArgs;
@@ -74,6 +70,9 @@ struct Args {
     /// only show what would be changed, and why
     #[argh(switch)]
     dry_run: bool,
+    /// JSON objects
+    #[argh(switch)]
+    json: bool,
     /// path to cloud.conf
     #[argh(option, arg_name = "file", default = "OPERATOR.to_owned()")]
     operator: String,
@@ -86,11 +85,11 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let args: Args = parse("cloud", args)?;
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
     if words == ["status"] {
-        return status::show(args.config.as_deref(), output);
+        return status::show(args.config.as_deref(), args.json, output);
     }
     required(BuildPart::Operator)?;
     match words.as_slice() {
-        ["aggregate"] => run_aggregate(&args, output),
+        ["aggregate"] => aggregate::run(&args, output),
         ["init", zone] => init(zone, &args, output),
         ["member", "add", name] => add(name, &args, output),
         ["member", "list"] => list(&args, output),
@@ -155,8 +154,14 @@ fn init(zone: &str, args: &Args, output: &mut Output<'_>) -> Result<(), OutputEr
     let key = new_key(KEY_NAME)?;
     write(&key_file, &[&key.text(), "\n"].concat())?;
     write(&args.operator, &text)?;
+    let parts = provision::operator(zone, &key);
+    if args.json {
+        let object = Object::new().text("file", args.operator.as_str()).text("key_file", key_file.as_str());
+        writeln!(output.out, "{}", object.text("text", parts.text()).finish())?;
+        return Ok(());
+    }
     output.note(&format_args!("wrote {} and {key_file}; the server needs this:", args.operator));
-    output.out.write_all(provision::operator(zone, &key).text().as_bytes())?;
+    output.out.write_all(parts.text().as_bytes())?;
     Ok(())
 }
 
@@ -189,9 +194,15 @@ fn add(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), OutputErr
         if parse_operator(short.as_bytes()).0 == parse_operator(new.as_bytes()).0 { short } else { new };
     let key = new_key(name)?;
     write(&args.operator, &new)?;
-    output.note(&format_args!("{name} of {group} is a member; the key is shown this once:"));
     let server = operator.server.map_or_else(String::new, shown_server);
-    output.out.write_all(provision::member(&operator.zone, &server, name, &key).text().as_bytes())?;
+    let parts = provision::member(&operator.zone, &server, name, &key);
+    if args.json {
+        let object = Object::new().text("member", name).text("group", group.as_str());
+        writeln!(output.out, "{}", object.text("text", parts.text()).finish())?;
+        return Ok(());
+    }
+    output.note(&format_args!("{name} of {group} is a member; the key is shown this once:"));
+    output.out.write_all(parts.text().as_bytes())?;
     Ok(())
 }
 
@@ -202,10 +213,23 @@ fn shown_server(server: std::net::SocketAddr) -> String {
 
 fn list(args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
     let (operator, _) = operator(args, output)?;
-    writeln!(output.out, "MEMBER                            GROUP                             WEIGHT  OWN")?;
+    if !args.json {
+        writeln!(
+            output.out,
+            "MEMBER                            GROUP                             WEIGHT  OWN"
+        )?;
+    }
     for member in &operator.members {
         let own: Vec<String> = member.own.iter().map(|net| Range::from(*net).to_string()).collect();
         let (name, group) = (&member.name, &member.group);
+        if args.json {
+            let own: Vec<String> = own.iter().map(|own| ["\"", own, "\""].concat()).collect();
+            let object = Object::new().text("member", name.as_str()).text("group", group.as_str());
+            let object = object.number("weight", u64::from(member.weight));
+            let object = object.json("own", &["[", &own.join(","), "]"].concat());
+            writeln!(output.out, "{}", object.finish())?;
+            continue;
+        }
         let line = format!("{name:<33} {group:<33} {:>5}%  {}", member.weight, own.join(" "));
         writeln!(output.out, "{}", line.trim_end())?;
     }
@@ -229,108 +253,14 @@ fn remove(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), Output
         })
         .collect();
     write(&args.operator, &kept)?;
+    let zone = [name, ".r.", &operator.zone].concat();
+    if args.json {
+        let object = Object::new().text("member", name).text("zone", zone.as_str()).flag("removed", true);
+        writeln!(output.out, "{}", object.finish())?;
+        return Ok(());
+    }
     output.note(&format_args!(
-        "{name} is no longer a member; remove its key, its acl and its zone {name}.r.{} from the server",
-        operator.zone
+        "{name} is no longer a member; remove its key, its acl and its zone {zone} from the server"
     ));
-    Ok(())
-}
-
-fn run_aggregate(args: &Args, output: &mut Output<'_>) -> Result<(), OutputError> {
-    let (operator, _) = operator(args, output)?;
-    let settings = settings(args.config.as_deref(), output);
-    let key = keyfile::read(Path::new(&operator.key_file)).map_err(OutputError::Failed)?;
-    let allowed = allowed(&settings)?;
-    Dir::create(Path::new(&settings.state_dir))
-        .map_err(|e| OutputError::Failed(format!("{}: {e}", settings.state_dir)))?;
-    let dir = Path::new(&settings.state_dir);
-    let work = Work { operator: &operator, key: &key, allowed, dir, now: clock::wall() };
-    let (mut unread, mut lines) = (Vec::new(), args.dry_run.then_some(&mut *output.out));
-    let result = aggregate(
-        &work,
-        args.dry_run,
-        &mut |who, change| match &mut lines {
-            Some(out) => show(&mut **out, &operator, &who.range(), change),
-            None => Ok(()),
-        },
-        &mut |name, trouble| unread.push(format!("{name}.r.{}: {trouble}", operator.zone)),
-    );
-    unread.iter().for_each(|text| output.problem(text));
-    let summary = result.map_err(failed)?;
-    sum_up(&summary, args.dry_run, output)?;
-    output.end()
-}
-
-/// Whom the allow lists of this host name: resolvers, mail providers, whatever must never be listed.
-fn allowed(settings: &Settings) -> Result<Vec<Range>, OutputError> {
-    let paths = Paths::of(settings);
-    let dir = paths.dir(ListKind::Allow);
-    let mut all = Vec::new();
-    for name in conf_files(dir).map_err(|e| OutputError::Failed(format!("{}: {e}", dir.to_string_lossy())))? {
-        let path = dir.join(name);
-        // Without it, somebody could be listed who must not be.
-        lists::each_entry(ListKind::Allow, &path, &mut |entry| all.push(Range::from(entry.net)))
-            .map_err(|e| OutputError::Failed(format!("{}: {e}", path.to_string_lossy())))?;
-    }
-    merge(&mut all);
-    Ok(all)
-}
-
-fn show(out: &mut dyn io::Write, operator: &Operator, who: &Range, change: Change) -> io::Result<()> {
-    match change {
-        Change::Add(Listing { members, groups }) => {
-            writeln!(out, "+ {who}  {} of {}", count(members, "member"), count(groups, "group"))
-        }
-        Change::Update(Listing { members, groups }) => {
-            writeln!(out, "~ {who}  {} of {}", count(members, "member"), count(groups, "group"))
-        }
-        Change::Remove(why) => {
-            let why = match why {
-                Why::Unreported => "no longer reported".to_owned(),
-                Why::Exempt => "allowed, a member's own, or nobody's on the internet".to_owned(),
-                Why::Members(n) => {
-                    format!("reported by {}, {} needed", count(n, "member"), operator.min_members)
-                }
-                Why::Groups(n) => {
-                    format!("reported by members of {}, {} needed", count(n, "group"), operator.min_groups)
-                }
-                Why::Weight(n) => format!("its reports weigh {}, {} needed", n / 10, operator.min_weight),
-                Why::Wide => "too many others from its network".to_owned(),
-                Why::Share(member) => {
-                    let name = operator.members.get(usize::from(member)).map_or("", |member| &member.name);
-                    format!("it depends on {name}, on which too much of the list depends")
-                }
-            };
-            writeln!(out, "- {who}  {why}")
-        }
-    }
-}
-
-fn sum_up(sum: &Summary, dry: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
-    let would = if dry { "would be " } else { "" };
-    writeln!(
-        output.out,
-        "{} listed: {} {would}added, {} {would}changed, {} {would}removed",
-        sum.listed, sum.added, sum.updated, sum.removed
-    )?;
-    writeln!(
-        output.out,
-        "{} of {}; not listed: {} from too few members or groups, {} in networks with too \
-        many others, {} that depend on one member (at most {} may)",
-        count(sum.reports, "report"),
-        count(sum.addresses, "address"),
-        sum.few,
-        sum.wide,
-        sum.share,
-        if sum.share_limit == u32::MAX { sum.listed } else { sum.share_limit.into() }
-    )?;
-    writeln!(
-        output.out,
-        "not counted: {} of exempt addresses, {} too old or from the future, {} of \
-        flooded networks",
-        count(sum.exempt, "report"),
-        sum.stale,
-        sum.flooded
-    )?;
     Ok(())
 }

@@ -3,8 +3,9 @@
 
 use super::args::parse;
 use super::output::{Output, OutputError};
+use crate::base::json::Object;
 use crate::base::line::shown;
-use crate::migrate::{import_filter, own_rule};
+use crate::migrate::{ImportedFilter, import_filter, own_rule};
 use crate::sys::{capability, fs};
 use argh::FromArgs;
 use std::path::Path;
@@ -26,6 +27,9 @@ struct ImportFilterArgs {
     /// a file with a jail: its limits, ports and files
     #[argh(option, arg_name = "file")]
     jail: Option<String>,
+    /// one JSON object for each filter
+    #[argh(switch)]
+    json: bool,
 }
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -48,19 +52,51 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         return Err(OutputError::Usage("missing FILE; `mef import-filter --help` shows examples".into()));
     }
     for path in &filters {
-        let name = path.rsplit('/').next().unwrap_or(path).trim_end_matches(".conf");
-        if let Some(ours) = own_rule(name) {
-            output.note(&format_args!("{}: mef has a rule for it: mef rules {ours}", shown(name)));
-        }
-        match import_filter(path, jail.as_deref(), &samples) {
-            Ok(made) => {
-                output.out.write_all(made.text.as_bytes())?;
-                for why in &made.refused {
-                    output.note(&format_args!("{}: left out: {}", shown(name), shown(why)));
-                }
-            }
-            Err(why) => output.problem(&format_args!("{}: refused: {}", shown(name), shown(&why))),
+        let imported = import_filter(path, jail.as_deref(), &samples);
+        if args.json {
+            writeln!(output.out, "{}", object(path, &imported))?;
+            output.problems += u32::from(imported.is_err());
+        } else {
+            show(path, &imported, output)?;
         }
     }
     output.end()
+}
+
+/// What a filter is called.
+fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path).trim_end_matches(".conf")
+}
+
+fn object(path: &str, imported: &Result<ImportedFilter, String>) -> String {
+    let made = imported.as_ref().ok();
+    let left_out = made.map(|made| made.refused.join("\n")).filter(|text| !text.is_empty());
+    Object::new()
+        .text("filter", name(path))
+        .text("rule_of_mef", own_rule(name(path)))
+        .text("text", made.map(|made| made.text.as_str()))
+        .text("left_out", left_out.as_deref())
+        .text("refused", imported.as_ref().err().map(String::as_str))
+        .finish()
+}
+
+fn show(
+    path: &str,
+    imported: &Result<ImportedFilter, String>,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    let name = shown(name(path));
+    if let Some(ours) = own_rule(&name) {
+        output.note(&format_args!("{name}: mef has a rule for it: mef rules {ours}"));
+    }
+    match imported {
+        Ok(made) => {
+            output.out.write_all(made.text.as_bytes())?;
+            for why in &made.refused {
+                output.note(&format_args!("{name}: left out: {}", shown(why)));
+            }
+        }
+        Err(why) => output.problem(&format_args!("{name}: refused: {}", shown(why))),
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 use super::args::parse;
 use super::output::{Output, OutputError};
 use crate::base::count::count;
+use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::config::DEFAULT_PATH;
 use crate::migrate::{MigratedBan, Migration, PRODUCTS};
@@ -35,6 +36,9 @@ struct MigrateArgs {
     /// write the files, and make the bans
     #[argh(switch)]
     write: bool,
+    /// JSON objects
+    #[argh(switch)]
+    json: bool,
 }
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -59,14 +63,28 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     found.verify();
     let manifest = Manifest::read(&root);
     let steps = plan(&root, &manifest, &found)?;
-    show(&found, &steps, output)?;
+    if args.json {
+        objects(&found, &steps, output)?;
+    } else {
+        show(&found, &steps, output)?;
+    }
     if !args.write {
-        writeln!(output.out, "nothing was changed; --write does this")?;
+        if !args.json {
+            writeln!(output.out, "nothing was changed; --write does this")?;
+        }
         return output.end();
     }
-    write(&root, &steps, output)?;
-    ban(&found, live, output)?;
-    last_words(&found, output)?;
+    let written = write(&root, &steps)?;
+    let form = if args.json { "--json" } else { "" };
+    if args.json {
+        writeln!(output.out, "{}", Object::new().number("written", u64::from(written)).finish())?;
+    } else {
+        writeln!(output.out, "wrote {}", count(written, "file"))?;
+    }
+    ban(&found, live, form, output)?;
+    if !args.json {
+        last_words(&found, output)?;
+    }
     output.end()
 }
 
@@ -115,20 +133,48 @@ fn show(found: &Migration, steps: &[SetupStep], output: &mut Output<'_>) -> Resu
     Ok(())
 }
 
-/// What is written is the user's from now on: a new version of mef does not replace it.
-fn write(root: &Root, steps: &[SetupStep], output: &mut Output<'_>) -> Result<(), OutputError> {
+/// The same for programs.
+fn objects(found: &Migration, steps: &[SetupStep], output: &mut Output<'_>) -> Result<(), OutputError> {
+    for what in &found.found {
+        writeln!(output.out, "{}", Object::new().text("found", what.as_str()).finish())?;
+    }
+    for (step, (path, text)) in steps.iter().zip(&found.files) {
+        let text = Some(text.as_str()).filter(|_| step.changes());
+        let object = Object::new().text("file", path.as_str()).text("step", step.to_string().as_str());
+        writeln!(output.out, "{}", object.text("text", text).finish())?;
+    }
+    for ban in &found.bans {
+        let ports = if ban.ports.is_empty() { "all" } else { &ban.ports };
+        let object = Object::new()
+            .text("banned", ban.who.as_str())
+            .number("left", minutes(ban.left).map(|minutes| minutes * 60))
+            .text("ports", ports)
+            .text("reason", ban.reason.as_str());
+        writeln!(output.out, "{}", object.finish())?;
+    }
+    for note in &found.notes {
+        writeln!(output.out, "{}", Object::new().text("note", note.as_str()).finish())?;
+    }
+    let object = Object::new().text("stop", found.stop).text("back", found.back);
+    writeln!(output.out, "{}", object.finish())?;
+    Ok(())
+}
+
+/// What is written is the user's from now on: a new version of mef does not replace it. Returns how many
+/// files that are.
+fn write(root: &Root, steps: &[SetupStep]) -> Result<u32, OutputError> {
     let steps: Vec<_> = steps.iter().filter(|step| step.changes()).collect();
     for step in &steps {
         step.run(root, &mut Manifest::default()).map_err(|e| {
             OutputError::Failed(format!("not done: {step}: {e}; run it again: it continues where it stopped"))
         })?;
     }
-    writeln!(output.out, "wrote {}", count(u32::try_from(steps.len()).unwrap_or(u32::MAX), "file"))?;
-    Ok(())
+    Ok(u32::try_from(steps.len()).unwrap_or(u32::MAX))
 }
 
-/// Makes the bans, those that end together and are about the same ports at once.
-fn ban(found: &Migration, live: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
+/// Makes the bans, those that end together and are about the same ports at once; `form` is an option that
+/// says how that is told, if any.
+fn ban(found: &Migration, live: bool, form: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
     if !live {
         if !found.bans.is_empty() {
             output.note(&"bans in force are not taken along: this tree does not run");
@@ -146,6 +192,7 @@ fn ban(found: &Migration, live: bool, output: &mut Output<'_>) -> Result<(), Out
         if !first.ports.is_empty() {
             argv.extend(["--ports", &first.ports]);
         }
+        argv.extend(Some(form).filter(|form| !form.is_empty()));
         argv.push("--");
         argv.extend::<Vec<&str>>(same.iter().map(|ban: &&MigratedBan| ban.who.as_str()).collect());
         match super::ban::run(&argv, output) {

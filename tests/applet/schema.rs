@@ -5,32 +5,8 @@ use crate::common;
 
 use common::Net;
 use common::daemon::{LOG, fails, host};
+use common::schema::judged;
 use common::wait_until;
-
-const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/rootfs/usr/share/doc/mef/json-schema.json");
-
-/// Judges lines `COMMAND OBJECT`; says which are wrong, and of which objects of the schema there were some.
-const JUDGE: &str = r#"
-import json, sys
-from jsonschema import Draft202012Validator as Validator
-schema = json.load(open(sys.argv[1]))
-Validator.check_schema(schema)
-of = {name: [Validator(one) for one in part["oneOf"]] for name, part in schema["$defs"].items()}
-seen = set()
-for line in sys.stdin:
-    name, text = line.split(" ", 1)
-    fits = [at for at, one in enumerate(of[name]) if one.is_valid(json.loads(text))]
-    seen |= {(name, at) for at in fits}
-    if len(fits) != 1:
-        print("WRONG", name, text, [e.message for one in of[name] for e in one.iter_errors(json.loads(text))])
-print("seen", len({name for name, _ in seen}), "of", len(of))
-print("missing", sorted(set(of) - {name for name, _ in seen}))
-"#;
-
-/// What a schema says of lines.
-fn judged(net: &Net, lines: &str) -> String {
-    net.input("python3", &["-W", "ignore", "-c", JUDGE, SCHEMA], lines.as_bytes()).ok()
-}
 
 fn ask(net: &Net, lines: &mut String, args: &[&str]) {
     let out = net.mef(&[args, &["--json"]].concat());
@@ -61,6 +37,34 @@ fn rule_set(net: &mut Net, lines: &mut String) {
     lines.extend(net.said("trial").lines().filter(|l| l.starts_with('{')).map(|l| format!("load {l}\n")));
     ask(net, lines, &["export", "--table", "mef"]);
     ask(net, lines, &["unload"]);
+}
+
+/// What is said of a cloud without a server, and of other programs' configuration.
+fn others(net: &Net, lines: &mut String) {
+    let operator = net.path("cloud.conf").display().to_string();
+    let mut cloud =
+        |words: &[&str]| ask(net, lines, &[&["cloud"], words, &["--operator", &operator]].concat());
+    cloud(&["status"]);
+    cloud(&["init", "cloud.example", "--server", "192.0.2.53"]);
+    cloud(&["member", "add", "web1", "--group", "a", "--own", "192.0.2.7", "--own", "2001:db8::/48"]);
+    cloud(&["member", "list"]);
+    cloud(&["member", "remove", "web1"]);
+    let filter = "[Definition]\nfailregex = ^login from <ADDR> failed$\n\x20           ^x <HOST> (?!y)$\n";
+    let filter = net.write("app.conf", filter).display().to_string();
+    let refused = net.write("no.conf", "[Definition]\nfailregex = ^no address$\n").display().to_string();
+    ask(net, lines, &["import-filter", &filter, &refused]);
+    assert!(
+        lines.contains("import-filter {\"filter\":\"app\"") && lines.contains("\"refused\":\"the pattern"),
+        "{lines}"
+    );
+    net.write("root/etc/ufw/ufw.conf", "ENABLED=yes\nLOGLEVEL=low\n");
+    net.write("root/etc/ufw/user.rules", "*filter\n### RULES ###\nCOMMIT\n");
+    let root = net.path("root").display().to_string();
+    ask(net, lines, &["migrate", "ufw", "--root", &root]);
+    ask(net, lines, &["migrate", "ufw", "--root", &root, "--write"]);
+    for part in ["{\"found\":", "{\"file\":", "{\"stop\":", "{\"written\":"] {
+        assert!(lines.contains(&format!("migrate {part}")), "{part} {lines}");
+    }
 }
 
 #[test]
@@ -123,6 +127,7 @@ fn every_object_is_as_the_schema_says() {
     ask(&net, &mut lines, &["unban", "192.0.2.7", "203.0.113.99"]);
     ask(&net, &mut lines, &["history"]);
     ask(&net, &mut lines, &["why", "192.0.2.7"]);
+    others(&net, &mut lines);
     ask(&net, &mut lines, &["unban", "--all", "--permanent"]);
     wait_until("the last event", || net.said("watch").contains("\"event\":\"unban\",\"address\":\"all\""));
     lines.extend(net.said("watch").lines().map(|line| format!("watch {line}\n")));

@@ -6,6 +6,7 @@ use super::servers::{Cloud, KINDS, Kind, ZONE, hour};
 use crate::common::bans::text;
 use crate::common::daemon::{LOG, failed, seconds};
 use crate::common::frames::{SYN, Way};
+use crate::common::schema::assert_fits;
 use crate::common::{Net, wait_or_show, wait_until};
 use mef::base::clock::Wall;
 use mef::cloud::reports::Reports;
@@ -124,6 +125,11 @@ fn three_are_attacked_and_the_list_has_the_attacker() {
         cloud.delete(&key, "web3", &gone[0].0.replace(".web3", "")).unwrap();
         let dry = cloud.mef(&net, &["aggregate", "--dry-run"]).ok();
         assert!(dry.contains("- 11.2.3.4  reported by 2 members, 3 needed\n"), "{dry}");
+        let json = cloud.mef(&net, &["aggregate", "--dry-run", "--json"]).ok();
+        assert_fits(&net, "cloud", &json);
+        let change = "{\"change\":\"remove\",\"address\":\"11.2.3.4\",\"members\":null,\"groups\":null,\
+            \"why\":\"reported by 2 members, 3 needed\"}\n";
+        assert!(json.contains(change) && json.contains("{\"dry_run\":true,\"listed\":1,"), "{json}");
         cloud.mef(&net, &["aggregate"]).ok();
         assert_eq!(ask(&net, "4.3.2.11", "A"), "", "{kind:?}");
         assert_eq!(ask(&net, &whole, "A"), "127.0.0.2\n", "{kind:?}");
@@ -256,11 +262,19 @@ fn every_refusal_is_told_once_in_words() {
             let daemon = net.daemon(name);
             net.append(LOG, failed(&format!("11.2.3.{at}")));
             net.wait_said(name, &format!("community cloud: {words}"));
+            let conf = net.path("mef.conf");
+            let ask = ["cloud", "status", "--config", conf.to_str().unwrap()];
             wait_until("more tries", || {
-                let conf = net.path("mef.conf");
-                let status = net.mef(&["cloud", "status", "--config", conf.to_str().unwrap()]).stdout;
+                let status = net.mef(&ask).stdout;
                 !status.contains("after 1 failure") && status.contains("trouble ")
             });
+            let json = net.mef(&[&ask[..], &["--json"]].concat()).stdout;
+            assert_fits(&net, "cloud", &json);
+            assert!(
+                json.starts_with("{\"reports\":true,\"member\":\"web1\",")
+                    && !json.contains("\"trouble\":null"),
+                "{json}"
+            );
             let told = net.said(name).matches("reports wait (mef cloud status)").count();
             net.stop(daemon);
             assert_eq!(told, 1, "{kind:?} {name}: {}", net.said(name));

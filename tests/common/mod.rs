@@ -17,6 +17,7 @@ pub mod journald;
 pub mod ns;
 pub mod pty;
 pub mod ready;
+pub mod schema;
 pub mod ssh;
 pub mod town;
 pub mod world;

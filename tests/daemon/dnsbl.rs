@@ -368,6 +368,7 @@ fn an_address_is_looked_up_by_hand() {
     assert_eq!(rows[1][..3], ["clean", "not", "listed"]);
     assert!(!shown.contains("k3y"), "{shown}");
     let json = net.mef(&["lookup", "--json", "--config", conf, LISTED]).ok();
+    common::schema::assert_fits(&net, "lookup", &json);
     let head =
         format!("{{\"list\":\"x\",\"addr\":\"{LISTED}\",\"result\":\"listed\",\"answer\":\"127.0.0.14\"");
     assert!(json.starts_with(&head), "{json}");

@@ -104,6 +104,9 @@ fn bans_of_the_running_fail2ban_move_with_their_time() {
     };
     wait_until("its jail", || client(&["status", "sshd"]).status == 0);
     client(&["set", "sshd", "banip", "203.0.113.7", "2001:db8:7::1"]).ok();
+    let json = net.mef(&["migrate", "fail2ban", "--json"]).ok();
+    common::schema::assert_fits(&net, "migrate", &json);
+    assert!(json.contains("{\"banned\":\"203.0.113.7\",\"left\":"), "{json}");
     let out = net.mef(&["migrate", "fail2ban", "--write"]).ok();
     assert!(out.contains("bans     2 in force"), "{out}");
     let bans = net.mef(&["bans"]).ok();
