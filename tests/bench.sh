@@ -6,8 +6,8 @@
 #   BENCH=full       (the default) installs the peers that are missing; about five minutes
 #   BENCH=quick      few repetitions, and only the peers that are there; shows that all of it runs
 #   BENCH=callgrind  instead: instructions for each line of a log, which no other load on the machine changes
-#   SECTIONS=rules   only these of tests/bench/*.sh: command, rules, log, daemon, lists, cloud, packets,
-#                    counters, fallback
+#   SECTIONS=rules   only these of tests/bench/*.sh: command, answers, rules, log, daemon, lists, cloud,
+#                    packets, counters, fallback
 #
 # Each section runs in network, process and mount namespaces of its own, which end with it and with all that
 # it started.
@@ -16,7 +16,7 @@ source "$root/cross/toolchain.sh"
 export BENCH=${BENCH:-full}
 export MEF_BIN=${MEF_BIN:-$out/mef}
 
-read -ra sections <<<"${SECTIONS:-command rules log daemon lists cloud packets counters fallback}"
+read -ra sections <<<"${SECTIONS:-command answers rules log daemon lists cloud packets counters fallback}"
 peers=$root/tests/bench/packages
 case $BENCH in
     quick) peers=/dev/null ;;

@@ -80,7 +80,7 @@ impl Args {
         while let Some(word) = rest.next() {
             match word.strip_prefix("--") {
                 Some("") => args.program = rest.by_ref().cloned().collect(),
-                Some("fresh") => args.options.push(("fresh".into(), String::new())),
+                Some(name @ ("fresh" | "own")) => args.options.push((name.into(), String::new())),
                 Some(name) => args.options.push((name.into(), rest.next().ok_or(USAGE)?.clone())),
                 None => args.words.push(word.clone()),
             }

@@ -14,9 +14,9 @@ use std::time::Instant;
 
 /// Prints the medians over all runs. The kernel tells exactly how long a program ran, but only samples in
 /// which mode, so the median of that time is parted as all runs together are. In the program's words `{}`
-/// stands for another address in each run.
+/// stands for another address in each run; `--status` is how it is to end.
 pub fn time(args: &Args) -> Result<()> {
-    let runs = args.value("runs", 1)?;
+    let (runs, status) = (args.value("runs", 1)?, args.value("status", 0)?);
     let mut taken = [const { Vec::new() }; 3];
     for run in 0..runs {
         if args.option("fresh").is_some() {
@@ -28,7 +28,7 @@ pub fn time(args: &Args) -> Result<()> {
         let mut command = command(args, &args.program, run)?;
         let (user, system) = children()?;
         let start = Instant::now();
-        succeed(&mut command)?;
+        end_with(&mut command, status)?;
         let wall = start.elapsed().as_micros() as i64;
         let (user_now, system_now) = children()?;
         for (list, value) in taken.iter_mut().zip([wall, user_now - user, system_now - system]) {
@@ -44,26 +44,40 @@ pub fn time(args: &Args) -> Result<()> {
 }
 
 /// Prints the peak of the resident set, in kB. It is read when the program is about to end: what wait4(2)
-/// tells includes the memory of whoever started it.
+/// tells includes the memory of whoever started it. With `--own` only what is no page of a file: how many of
+/// those the kernel maps beside a page that is needed is its own affair. Nobody keeps that, so it is read at
+/// each system call: memory is given back by one.
 pub fn rss(args: &Args) -> Result<()> {
+    let is_own = args.option("own").is_some();
     let mut words: Vec<String> = ["sh", "-c", "kill -STOP $$; exec \"$@\"", "sh"].map(String::from).into();
     words.extend(args.program.iter().cloned());
     let child = command(args, &words, 0)?.spawn()?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     waitpid(pid, Some(WaitPidFlag::WUNTRACED))?;
-    ptrace::seize(pid, ptrace::Options::PTRACE_O_TRACEEXIT)?;
+    use ptrace::Options as Trace;
+    let events = Trace::PTRACE_O_TRACEEXIT | Trace::PTRACE_O_TRACEEXEC | Trace::PTRACE_O_TRACESYSGOOD;
+    ptrace::seize(pid, events)?;
     kill(pid, Signal::SIGCONT)?;
-    let mut peak = 0;
+    let go_on = |signal| if is_own { ptrace::syscall(pid, signal) } else { ptrace::cont(pid, signal) };
+    let (mut peak, mut runs) = (0, false);
     loop {
         match waitpid(pid, None)? {
             WaitStatus::Exited(_, 0) => break,
             WaitStatus::PtraceEvent(_, _, event) => {
-                if event == ptrace::Event::PTRACE_EVENT_EXIT as i32 {
+                if event == ptrace::Event::PTRACE_EVENT_EXIT as i32 && !is_own {
                     peak = peak_of(pid)?;
                 }
-                ptrace::cont(pid, None)?;
+                // The shell before it is not meant.
+                runs |= event == ptrace::Event::PTRACE_EVENT_EXEC as i32;
+                go_on(None)?;
             }
-            WaitStatus::Stopped(_, signal) => ptrace::cont(pid, signal)?,
+            WaitStatus::PtraceSyscall(_) => {
+                if runs {
+                    peak = peak.max(value(pid, "status", "RssAnon:")?);
+                }
+                go_on(None)?;
+            }
+            WaitStatus::Stopped(_, signal) => go_on(Some(signal))?,
             status => return Err(format!("{}: {status:?}", args.program.join(" ")).into()),
         }
     }
@@ -74,12 +88,14 @@ pub fn rss(args: &Args) -> Result<()> {
 /// The larger of the peak that the kernel kept and the exact value now: the previous lags behind by some
 /// pages.
 fn peak_of(pid: Pid) -> Result<u64> {
-    let value = |file: &str, name: &str| -> Result<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/{file}"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
-    };
-    Ok(value("status", "VmHWM:")?.max(value("smaps_rollup", "Rss:")?))
+    Ok(value(pid, "status", "VmHWM:")?.max(value(pid, "smaps_rollup", "Rss:")?))
+}
+
+/// A line of a file that the kernel has of a process, in kB.
+fn value(pid: Pid, file: &str, name: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 fn command(args: &Args, words: &[String], run: u64) -> Result<Command> {
@@ -99,8 +115,13 @@ fn command(args: &Args, words: &[String], run: u64) -> Result<Command> {
 
 /// Runs it, and repeats what it complained of if it failed.
 fn succeed(command: &mut Command) -> Result<()> {
+    end_with(command, 0)
+}
+
+/// The same of a program that ends with a status of its own.
+fn end_with(command: &mut Command, status: u64) -> Result<()> {
     let output = command.stderr(Stdio::piped()).output()?;
-    if output.status.success() {
+    if output.status.code().and_then(|code| u64::try_from(code).ok()) == Some(status) {
         return Ok(());
     }
     Err(format!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
