@@ -82,6 +82,36 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     cut_at(text, width).map_or_else(|| text.to_owned(), |part| [part, "…"].concat())
 }
 
+/// A text whose lines are broken between words where they are wider than a terminal; what follows stands
+/// below the beginning of its column.
+pub(super) fn wrapped(text: &str, width: usize) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    for line in text.lines() {
+        let blanks = |text: &str| text.len() - text.trim_start().len();
+        let body = line.trim_start();
+        let column = body.find("  ").map_or(0, |at| at + blanks(body.get(at..).unwrap_or_default()));
+        let indent = blanks(line) + if column * 2 < width { column } else { 0 };
+        let (begin, rest) = line.split_at_checked(indent).unwrap_or(("", line));
+        out.push_str(begin);
+        let mut used = indent;
+        for (at, word) in rest.split(' ').enumerate() {
+            let len = word.chars().count();
+            if at > 0 && used + 1 + len > width {
+                out.push('\n');
+                out.extend(std::iter::repeat_n(' ', indent));
+                used = indent;
+            } else if at > 0 {
+                out.push(' ');
+                used += 1;
+            }
+            out.push_str(word);
+            used += len;
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// What is left of a line that is too wide.
 fn cut_at(text: &str, width: usize) -> Option<&str> {
     // No character is shorter than a byte.
@@ -194,5 +224,15 @@ mod tests {
             assert_eq!(written(text, width), want, "{text} {width}");
             assert_eq!(cut(text, width) + "\n", want, "{text} {width}");
         }
+    }
+    #[test]
+    fn long_lines_are_broken_between_words_below_their_column() {
+        let text = "Usage: mef x\n\n  --for     how long it is\n  two words\nverylongword a\n";
+        assert_eq!(wrapped(text, 200), text);
+        assert_eq!(wrapped(text, usize::MAX), text);
+        let want = "Usage: mef x\n\n  --for     how long\n            it is\n  two words\nverylongword a\n";
+        assert_eq!(wrapped(text, 22), want);
+        assert_eq!(wrapped("  a bb ccc\n", 6), "  a bb\n  ccc\n");
+        assert_eq!(wrapped("verylong a\n", 4), "verylong\na\n");
     }
 }

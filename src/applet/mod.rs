@@ -133,6 +133,7 @@ pub fn main(args: &[String]) -> u8 {
         Err(OutputError::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => 0,
         Err(OutputError::Output(e)) => fail(1, &format!("standard output: {e}")),
         Err(OutputError::Help(text)) => {
+            let text = columns::wrapped(&text, columns::width());
             let _ = output.out.write_all(text.as_bytes()).and_then(|()| output.out.flush());
             0
         }
@@ -223,10 +224,8 @@ fn help() -> String {
     for applet in APPLETS.iter().filter(|a| a.is_in()) {
         text.push_str(&line(applet));
     }
-    text.push_str(
-        "\n`mef COMMAND --help` has details and examples. Exit status: 0 done, 1 failed or something\n",
-    );
-    text.push_str("was found wrong, 2 wrong usage.\n");
+    text.push_str("\n`mef COMMAND --help` has details and examples. Exit status: 0 done, 1 failed\n");
+    text.push_str("or something was found wrong, 2 wrong usage.\n");
     let missing: Vec<&str> = BuildPart::left_out().map(BuildPart::name).collect();
     if !missing.is_empty() {
         text.push_str(&["This mef was built without: ", &missing.join(", "), ".\n"].concat());

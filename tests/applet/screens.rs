@@ -222,6 +222,24 @@ fn no_table_is_wider_than_its_terminal() {
     }
 }
 
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn help_fits_every_terminal_and_loses_nothing() {
+    let mut net = Net::new();
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    for size in SIZES {
+        for command in [&["help"][..], &["why", "--help"], &["status", "--help"], &["help", "log"]] {
+            let piped = net.mef(command).stdout;
+            let program = net.mef_command(command);
+            let mut pty = Pty::start(&mut net, program, (1000, size.1));
+            net.wait(pty.program);
+            let screen = pty.screen();
+            // A line that the terminal has broken has its last word in two pieces.
+            assert_eq!(words(&screen), words(&piped), "{command:?} {size:?}");
+        }
+    }
+}
+
 /// What does not depend on the moment: stamps are as wide as before, ages are T.
 fn timeless(screen: &str) -> String {
     let replaced = [
