@@ -27,16 +27,28 @@ RULES
     cat /tmp/plain.rules
 } >/tmp/short.rules
 
+mkfifo /tmp/silence
+exec 9<>/tmp/silence
+
 # flow: a connection through the router that stays open, with a line each tenth of a second.
 flow() {
     # Without an end of what it could say, which would be the connection's.
-    sleep 10000 | ip netns exec right nc -l -p 80 >/tmp/came &
+    ip netns exec right nc -l -p 80 <&9 >/tmp/came &
     listener=$!
-    (while :; do echo x; sleep 0.1; done) 2>/dev/null | ip netns exec left nc 10.2.0.2 80 >/dev/null &
+    wait_for 20 listens
+    (while echo x; do sleep 0.1; done) 2>/dev/null | ip netns exec left nc 10.2.0.2 80 >/dev/null &
     sender=$!
     wait_for 20 test -s /tmp/came
 }
-no_flow() { kill "$sender" "$listener" 2>/dev/null; wait "$sender" "$listener" 2>/dev/null; : >/tmp/came; }
+# listens: somebody waits at port 80 of the right side.
+listens() { ip netns exec right grep -q ':0050 0*:0000 0A' /proc/net/tcp; }
+# no_flow: it is over. What writes the lines ends when nobody takes them.
+no_flow() {
+    kill "$sender" "$listener" 2>/dev/null
+    wait_for 20 is_quiet
+    : >/tmp/came
+}
+is_quiet() { ! kill -0 "$sender" 2>/dev/null && ! kill -0 "$listener" 2>/dev/null; }
 lines() { wc -l </tmp/came; }
 # grows: more lines come.
 grows() { before=$(lines); wait_for 20 more; }
