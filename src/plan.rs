@@ -27,16 +27,27 @@ pub enum Direction {
     Post,
     /// Those of this host before they leave (hook output).
     Local,
+    /// Frames between ports of a bridge of this host (hook forward of the family bridge).
+    Bridge,
 }
 
 impl Direction {
-    /// Those of rules that decide, in the order in which they are written.
+    /// Those of rules that decide on packets, in the order in which they are written.
     pub const ALL: [Direction; 3] = [Direction::In, Direction::Out, Direction::Fwd];
+    /// Likewise with those that decide on frames.
+    pub const DECIDING: [Direction; 4] = [Direction::In, Direction::Out, Direction::Fwd, Direction::Bridge];
     /// Those of rules that translate addresses.
     pub const NAT: [Direction; 3] = [Direction::Pre, Direction::Post, Direction::Local];
-    /// Both.
-    pub const EVERY: [Direction; 6] =
-        [Direction::In, Direction::Out, Direction::Fwd, Direction::Pre, Direction::Post, Direction::Local];
+    /// All of them, in the order of their numbers.
+    pub const EVERY: [Direction; 7] = [
+        Direction::In,
+        Direction::Out,
+        Direction::Fwd,
+        Direction::Pre,
+        Direction::Post,
+        Direction::Local,
+        Direction::Bridge,
+    ];
 
     /// Whether its rules translate addresses.
     #[must_use]
@@ -47,7 +58,7 @@ impl Direction {
     /// Whether its packets have come in by an interface.
     #[must_use]
     pub const fn comes_in(self) -> bool {
-        matches!(self, Direction::In | Direction::Fwd | Direction::Pre)
+        matches!(self, Direction::In | Direction::Fwd | Direction::Bridge | Direction::Pre)
     }
 
     /// Whether its packets go out by an interface.
@@ -188,6 +199,15 @@ pub enum PacketVerdict {
     Next,
 }
 
+/// Which packets a table is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableOf {
+    /// What this host receives, sends and routes.
+    Packets,
+    /// What its bridges forward.
+    Frames,
+}
+
 /// Where rules stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chain {
@@ -199,7 +219,9 @@ pub enum Chain {
 
 /// What a rule set is compiled to, object by object: nothing is kept, so that its size does not matter.
 pub trait Sink {
-    /// A base chain; all of them come first.
+    /// What follows is for this kind of table; at first it is for packets.
+    fn table(&mut self, _of: TableOf) {}
+    /// A base chain; all of them come first in their table.
     fn base(&mut self, direction: Direction, policy: Policy);
     /// A named set.
     fn set(&mut self, set: &Set);

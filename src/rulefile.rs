@@ -143,7 +143,13 @@ pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
         }
         set.problems.append(&mut warnings);
         unforwarded(&mut set);
-        if loader::is_fallback() {
+        if loader::is_fallback()
+            && let Some(place) = set.first_bridge
+        {
+            let what = "iptables cannot say this: it sees no frames between ports of a bridge".to_owned();
+            let problem = set.mark(place, Severity::Error, "dir", what, BACKEND);
+            set.problems.push((place.file, problem));
+        } else if loader::is_fallback() {
             unsaid(&mut set, &situation.uplinks);
         } else {
             let foreign =
@@ -151,8 +157,7 @@ pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
             let foreign: Vec<_> = foreign.collect();
             for place in foreign {
                 let what = "nf_tables cannot ask a set of ip_set".to_owned();
-                let problem =
-                    set.mark(place, Severity::Error, "source", what, "see firewall_backend in mef.conf");
+                let problem = set.mark(place, Severity::Error, "source", what, BACKEND);
                 set.problems.push((place.file, problem));
             }
         }
@@ -164,6 +169,9 @@ pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
     set
 }
 
+/// Where another backend is chosen.
+const BACKEND: &str = "see firewall_backend in mef.conf";
+
 /// Finds what the backend cannot say.
 fn unsaid(set: &mut RuleSet, uplinks: &[IfName]) {
     let mut batch = loader::loader(Goal::Replace);
@@ -171,7 +179,7 @@ fn unsaid(set: &mut RuleSet, uplinks: &[IfName]) {
     for (severity, statement, key, why) in batch.unsaid() {
         if let Some(place) = set.rule_place(statement) {
             let what = ["iptables cannot say this: ", why].concat();
-            let problem = set.mark(place, severity, key, what, "see firewall_backend in mef.conf");
+            let problem = set.mark(place, severity, key, what, BACKEND);
             set.problems.push((place.file, problem));
         }
     }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What `nft list ruleset` shows of loaded rule sets can be read back, by the nft of this machine and by that of
-# Debian 13, whichever of them has listed it; and what then is there, each of them lists as it was.
+# What `nft list ruleset` shows of loaded rule sets can be read back, by the nft of this machine and by that
+# of Debian 13, whichever of them has listed it; and what then is there, each of them lists as it was.
 # Needs root, and the mirror for the packages of the other nft. listings.sh [FILE...]: of these rule sets.
 source "$(dirname "$0")/../cross/lib.sh"
 source "$root/cross/apt.sh"

@@ -112,6 +112,7 @@ mod project {
 }
 
 mod ruleset {
+    mod bridge;
     mod export;
     mod fallback;
     mod hosts;

@@ -6,9 +6,9 @@ mod sets;
 
 use super::field;
 use super::nft::expr::{self, REG};
-use super::nft::{Hook, SetSpec};
+use super::nft::{Hook, SetSpec, TableId};
 use super::nft::{NftRule as Parts, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata, msg, query};
-use super::tables::{FLOWS, RULES as TABLE};
+use super::tables::{BRIDGES, FLOWS, RULES as TABLE, clear_into, hook_of};
 use super::trial::{self, Pending, Previous};
 use crate::base::name::Name;
 use crate::base::range::Family;
@@ -17,6 +17,7 @@ use crate::plan::listed;
 use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{
     Chain, Change, Direction, Elements, Field, LogTarget, PacketVerdict, Policy, Reject, Rule, Set, Sink,
+    TableOf,
 };
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::{routes, trim};
@@ -39,6 +40,10 @@ const RULES_PER_DROP: u32 = 2048;
 pub struct TableBatch {
     txn: Txn,
     rule: Parts,
+    /// What is being written.
+    of: TableOf,
+    /// Whether there is anything for frames.
+    frames: bool,
     /// The named sets by the names that the plan has for them, sorted: the kernel's names and their numbers.
     ids: Vec<(Name, (Name, u32))>,
     /// Of a trial, what the rules stand beside.
@@ -58,11 +63,14 @@ pub struct TableBatch {
 /// The rules that are in force when those of the trial are not.
 struct Beside {
     previous: Previous,
+    time_ms: u64,
     /// The set that the gates ask.
     set: u32,
-    policies: [Policy; 3],
-    /// Those of the directions that translate addresses.
-    nat: Vec<Direction>,
+    policies: [Policy; 7],
+    /// The directions that there are beside those for packets.
+    more: Vec<Direction>,
+    /// The set of the table for frames.
+    set_of_frames: Option<u32>,
 }
 
 /// Anonymous sets of a trial are counted from here: those of the previous rules have lower numbers.
@@ -86,7 +94,19 @@ impl TableBatch {
     fn empty() -> TableBatch {
         let (txn, rule) = (Txn::new(TABLE, 4096), Parts::new());
         let (ids, groups) = (Vec::new(), Vec::new());
-        TableBatch { txn, rule, ids, beside: None, groups, flows: None, lost: None, anonymous: 0, rules: 0 }
+        TableBatch {
+            txn,
+            rule,
+            of: TableOf::Packets,
+            frames: false,
+            ids,
+            beside: None,
+            groups,
+            flows: None,
+            lost: None,
+            anonymous: 0,
+            rules: 0,
+        }
     }
 
     fn renew(&mut self) {
@@ -110,23 +130,40 @@ impl TableBatch {
         batch.txn.add_table();
         let set = trial::add_set(&mut batch.txn, previous.name, time_ms);
         batch.anonymous = BESIDE;
-        batch.beside = Some(Beside { previous, set, policies: [Policy::Accept; 3], nat: Vec::new() });
+        let (policies, more) = ([Policy::Accept; 7], Vec::new());
+        batch.beside = Some(Beside { previous, time_ms, set, policies, more, set_of_frames: None });
         batch
     }
 
     /// What a trial needs behind its rules.
     fn close(&mut self) {
-        let chains = Direction::EVERY.map(|dir| self.chain_name(Chain::Base(dir)));
+        let chains = Direction::EVERY.map(|dir| (dir, self.chain_name(Chain::Base(dir))));
         let Some(beside) = self.beside.take() else { return };
+        let used = |dir: &Direction| Direction::ALL.contains(dir) || beside.more.contains(dir);
+        let (frames, packets): (Vec<_>, Vec<_>) =
+            chains.into_iter().filter(|(dir, _)| used(dir)).partition(|(dir, _)| *dir == Direction::Bridge);
+        self.gates(&beside, TABLE, beside.set, &packets);
+        // What the previous rules have for frames is asked, too, when the new ones have nothing.
+        if beside.set_of_frames.is_some() || beside.previous.has(BRIDGES) {
+            self.txn.turn_to(BRIDGES);
+            let set = beside.set_of_frames;
+            let set =
+                set.unwrap_or_else(|| trial::add_set(&mut self.txn, beside.previous.name, beside.time_ms));
+            self.gates(&beside, BRIDGES, set, &frames);
+            self.txn.turn_to(TABLE);
+        }
+    }
+
+    /// The policies and the gates of one table.
+    fn gates(&mut self, beside: &Beside, table: TableId, set: u32, chains: &[(Direction, Name)]) {
         // Only filters have a policy of their own.
-        for (chain, policy) in chains.iter().zip(beside.policies) {
+        for (dir, chain) in chains.iter().filter(|(dir, _)| !dir.is_nat()) {
+            let Some(policy) = beside.policies.get(*dir as usize) else { continue };
             self.rule.clear();
-            expr::push_accept_or_drop(&mut self.rule, policy == Policy::Accept);
+            expr::push_accept_or_drop(&mut self.rule, *policy == Policy::Accept);
             self.txn.add_part(0, chain, &self.rule);
         }
-        let used = |dir: &Direction| !dir.is_nat() || beside.nat.contains(dir);
-        let chains: Vec<_> = Direction::EVERY.into_iter().zip(chains).filter(|(dir, _)| used(dir)).collect();
-        trial::add_gates(&mut self.txn, &mut self.rule, &beside.previous, beside.set, &chains);
+        trial::add_gates(&mut self.txn, &mut self.rule, &beside.previous, (table, set), chains);
     }
 
     /// The kernel's name of a chain.
@@ -162,8 +199,14 @@ impl TableBatch {
         if self.rules >= RULES_PER_DROP {
             trim::drop_code_pages();
         }
+        let is_trial = self.beside.is_some();
         self.close();
         let mut socket = NlSocket::open(Bus::Netfilter)?;
+        if !is_trial && !self.frames && is_in(&mut socket, BRIDGES)? {
+            self.txn.turn_to(BRIDGES);
+            self.txn.delete_table();
+            self.txn.turn_to(TABLE);
+        }
         self.txn.commit(&mut socket)
     }
 
@@ -220,26 +263,37 @@ impl TableBatch {
     }
 }
 
-/// Where the base chain of a direction hangs, with an accepting policy.
-pub(super) fn hook_of(direction: Direction) -> Hook<'static> {
-    let number = match direction {
-        Direction::In => libc::NF_INET_LOCAL_IN,
-        Direction::Out => libc::NF_INET_LOCAL_OUT,
-        Direction::Fwd => libc::NF_INET_FORWARD,
-        Direction::Pre => libc::NF_INET_PRE_ROUTING,
-        Direction::Post => libc::NF_INET_POST_ROUTING,
-        Direction::Local => libc::NF_INET_LOCAL_OUT,
-    };
-    Hook { priority: listed::priority(direction), is_nat: direction.is_nat(), ..Hook::new(number) }
-}
-
 impl Sink for TableBatch {
+    fn table(&mut self, of: TableOf) {
+        self.of = of;
+        // Each has sets of its own.
+        self.ids.clear();
+        if of == TableOf::Packets {
+            return self.txn.turn_to(TABLE);
+        }
+        self.frames = true;
+        self.txn.turn_to(BRIDGES);
+        match &mut self.beside {
+            Some(beside) => {
+                self.txn.add_table();
+                let set = trial::add_set(&mut self.txn, beside.previous.name, beside.time_ms);
+                beside.set_of_frames = Some(set);
+            }
+            None => {
+                clear_into(&mut self.txn);
+                self.txn.add_table();
+            }
+        }
+    }
+
     fn base(&mut self, direction: Direction, policy: Policy) {
         let name = self.chain_name(Chain::Base(direction));
         if let Some(beside) = &mut self.beside {
-            match beside.policies.get_mut(direction as usize) {
-                Some(slot) => *slot = policy,
-                None => beside.nat.push(direction),
+            if let Some(slot) = beside.policies.get_mut(direction as usize) {
+                *slot = policy;
+            }
+            if !Direction::ALL.contains(&direction) {
+                beside.more.push(direction);
             }
             return self.txn.add_chain(&name, None);
         }
@@ -314,22 +368,19 @@ impl Sink for TableBatch {
     }
 }
 
-/// Has the transaction begin with there being no such table.
-pub fn clear_into(txn: &mut Txn) {
-    // What is added first can be deleted without an error, whether it was there or not.
-    txn.add_table();
-    txn.delete_table();
-}
-
 /// Whether there is such a table.
 ///
 /// # Errors
 /// What the kernel refused.
 pub fn there() -> Result<bool, TxnError> {
+    Ok(is_in(&mut NlSocket::open(Bus::Netfilter)?, TABLE)?)
+}
+
+/// Whether there is this table.
+fn is_in(socket: &mut NlSocket, table: TableId) -> Result<bool, Lost> {
     let there = std::cell::Cell::new(false);
-    let mut socket = NlSocket::open(Bus::Netfilter)?;
     let kind = (msg::GETTABLE, None);
-    query::objects(&mut socket, &TABLE, kind, &mut || there.set(false), &mut |_| there.set(true))?;
+    query::objects(socket, &table, kind, &mut || there.set(false), &mut |_| there.set(true))?;
     Ok(there.get())
 }
 
@@ -340,5 +391,11 @@ pub fn there() -> Result<bool, TxnError> {
 pub fn unload() -> Result<(), TxnError> {
     let mut txn = Txn::new(TABLE, 256);
     clear_into(&mut txn);
-    txn.commit(&mut NlSocket::open(Bus::Netfilter)?)
+    let mut socket = NlSocket::open(Bus::Netfilter)?;
+    if is_in(&mut socket, BRIDGES)? {
+        txn.turn_to(BRIDGES);
+        txn.delete_table();
+        txn.turn_to(TABLE);
+    }
+    txn.commit(&mut socket)
 }

@@ -46,6 +46,11 @@ pub const HOST_ORDER: [u32; 6] = [19, 20, 24, 25, 28, 38];
 pub const META_IIFTYPE: u32 = 8;
 /// ARPHRD_ETHER
 pub const ETHERNET: u16 = 1;
+/// ETH_P_8021Q, and where the number behind it and the type of what is in the frame stand.
+pub const TAGGED: [u8; 2] = [0x81, 0];
+pub const TAG: u32 = 12;
+pub const TAG_NUMBER: u32 = 14;
+pub const TAG_TYPE: u32 = 16;
 /// NFT_FIB_RESULT_OIF, NFT_FIB_RESULT_ADDRTYPE
 const FIB_OIF: u32 = 1;
 const FIB_TYPE: u32 = 3;
@@ -89,6 +94,8 @@ pub fn of(field: Field, family: Option<Family>, is_icmp6: bool) -> Layout {
         Field::Time => layout(Load::Meta(32), 4, 44),
         Field::SrcKind => host(Load::Fib(FIB_TYPE, FIB_SADDR), 38),
         Field::DstKind => host(Load::Fib(FIB_TYPE, FIB_DADDR), 38),
+        Field::Ether => layout(Load::Meta(libc::NFT_META_PROTOCOL.cast_unsigned()), 2, 10),
+        Field::Vlan => Layout { mask: 0x0fff, ..layout(Load::Payload(0, TAG_NUMBER, 2), 2, 4) },
         Field::WayBack => host(Load::Fib(FIB_OIF, FIB_SADDR | FIB_IIF), 20),
     }
 }

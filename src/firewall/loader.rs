@@ -297,6 +297,10 @@ pub fn listed(wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<ListedTable>, L
         // What is in iptables is not read back; a table of ours in nf_tables is the next load's.
         return Ok(Vec::new());
     }
+    // What is for frames belongs to the rest.
+    let wanted = |family: &str, name: &str| {
+        wanted(family, name) || family == "bridge" && is_ours(family, name) && wanted("inet", name)
+    };
     let bans = tables::GUARD.name;
     Ok(listing::read(&|family, name| (family, name) != ("inet", bans.as_str()) && wanted(family, name))?)
 }
@@ -304,7 +308,7 @@ pub fn listed(wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<ListedTable>, L
 /// Whether this is the table of a loader.
 #[must_use]
 pub fn is_ours(family: &str, name: &str) -> bool {
-    (family, name) == ("inet", tables::RULES.name.as_str())
+    (family == "inet" || family == "bridge") && name == tables::RULES.name.as_str()
 }
 
 /// A comment of a rule as the kernel keeps it.

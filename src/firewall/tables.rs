@@ -1,11 +1,13 @@
 #![forbid(unsafe_code)]
 //! The tables that are ours.
 
-use super::nft::TableId;
+use super::nft::{Hook, TableId, Txn};
 use crate::base::name::Name;
+use crate::plan::{Direction, listed};
 
 /// `NFPROTO_INET`, as wide as the message has it.
 const NFPROTO_INET: u8 = 1;
+const NFPROTO_BRIDGE: u8 = 7;
 /// Bans, lists and the guards against bare packets.
 pub const GUARD: TableId = TableId { family: NFPROTO_INET, name: Name::of("mef_guard") };
 /// The set of it whose comment tells what it was made with.
@@ -14,5 +16,29 @@ pub const MADE: Name = Name::of("made");
 pub const GUARD_PLACE: &str = "inet mef_guard";
 /// The rule set of `mef load`.
 pub const RULES: TableId = TableId { family: NFPROTO_INET, name: Name::of("mef") };
+/// What of it is for frames between ports of bridges.
+pub const BRIDGES: TableId = TableId { family: NFPROTO_BRIDGE, name: Name::of("mef") };
 /// Its flowtable.
 pub const FLOWS: Name = Name::of("fast");
+
+/// Where the base chain of a direction hangs, with an accepting policy.
+#[must_use]
+pub fn hook_of(direction: Direction) -> Hook<'static> {
+    let number = match direction {
+        Direction::In => libc::NF_INET_LOCAL_IN,
+        Direction::Out => libc::NF_INET_LOCAL_OUT,
+        // NF_BR_FORWARD is the same number.
+        Direction::Fwd | Direction::Bridge => libc::NF_INET_FORWARD,
+        Direction::Pre => libc::NF_INET_PRE_ROUTING,
+        Direction::Post => libc::NF_INET_POST_ROUTING,
+        Direction::Local => libc::NF_INET_LOCAL_OUT,
+    };
+    Hook { priority: listed::priority(direction), is_nat: direction.is_nat(), ..Hook::new(number) }
+}
+
+/// Has the transaction begin with there being no such table.
+pub fn clear_into(txn: &mut Txn) {
+    // What is added first can be deleted without an error, whether it was there or not.
+    txn.add_table();
+    txn.delete_table();
+}

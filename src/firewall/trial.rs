@@ -5,14 +5,13 @@
 //! then: from that moment on the gates let packets pass to the previous rules. Knows neither files nor who
 //! may confirm.
 
-use super::emit::{self, hook_of};
 use super::nft::elem::{Elem, Timeout};
 use super::nft::expr::{self, Cmp, NftVerdict, REG};
 use super::nft::{
-    NftRule, SetSpec, Txn, TxnError, UDATA_RULE_COMMENT, UDATA_SET_COMMENT, comment_udata, msg, query,
-    rule_attr,
+    NftRule, SetSpec, TableId, Txn, TxnError, UDATA_RULE_COMMENT, UDATA_SET_COMMENT, comment_udata, msg,
+    query, rule_attr,
 };
-use super::tables::{FLOWS, RULES as TABLE};
+use super::tables::{BRIDGES, FLOWS, RULES as TABLE, clear_into, hook_of};
 use crate::base::name::Name;
 use crate::plan::Direction;
 use crate::sys::netlink::{Lost, NlSocket};
@@ -58,6 +57,7 @@ impl Pending {
 
 /// A base chain of the previous rules.
 struct TrialBase {
+    table: TableId,
     name: String,
     /// The direction whose rules of ours stand in it; none if it is somebody else's.
     direction: Option<Direction>,
@@ -72,6 +72,11 @@ pub struct Previous {
 }
 
 impl Previous {
+    /// Whether they have base chains in this table.
+    pub(super) fn has(&self, table: TableId) -> bool {
+        self.bases.iter().any(|base| base.table == table)
+    }
+
     /// Those that another part of the kernel than nf_tables holds.
     pub(super) fn elsewhere() -> Previous {
         Previous { name: Name::of("trial"), bases: Vec::new(), offloads: false }
@@ -126,13 +131,15 @@ pub fn previous() -> Result<Previous, TxnError> {
     let mut bases = Vec::new();
     // Others change their tables all the time; ours is guarded by a lock, and the transaction names what is
     // missing.
-    each(&mut socket, msg::GETSET, &mut |set| names.extend(text_of(set, SET_NAME)))?;
-    each(&mut socket, msg::GETCHAIN, &mut |chain| {
-        names.extend(text_of(chain, CHAIN_NAME));
-        bases.extend(base(chain));
-    })?;
+    for table in [TABLE, BRIDGES] {
+        each(&mut socket, table, msg::GETSET, &mut |set| names.extend(text_of(set, SET_NAME)))?;
+        each(&mut socket, table, msg::GETCHAIN, &mut |chain| {
+            names.extend(text_of(chain, CHAIN_NAME));
+            bases.extend(base(table, chain));
+        })?;
+    }
     let mut offloads = false;
-    each(&mut socket, msg::GETFLOWTABLE, &mut |flows| {
+    each(&mut socket, TABLE, msg::GETFLOWTABLE, &mut |flows| {
         offloads |= text_of(flows, FLOWTABLE_NAME).is_some_and(|name| name == FLOWS.as_str());
     })?;
     let free = |name: &&&str| Name::new(name).is_some_and(|name| !names.iter().any(|n| is_of(&name, n)));
@@ -140,17 +147,19 @@ pub fn previous() -> Result<Previous, TxnError> {
     Ok(Previous { name: name.unwrap_or(Name::of("trial")), bases, offloads })
 }
 
-fn base(chain: &[u8]) -> Option<TrialBase> {
+fn base(table: TableId, chain: &[u8]) -> Option<TrialBase> {
     let hook = attr(chain, CHAIN_HOOK)?;
     let number = |kind| attr(hook, kind).and_then(be32).map(u32::cast_signed);
     let name = text_of(chain, CHAIN_NAME)?;
     let is = |dir: &Direction| {
         let ours = hook_of(*dir);
         let at = number(HOOK_NUMBER) == Some(ours.number) && number(HOOK_PRIORITY) == Some(ours.priority);
-        at && name == crate::plan::listed::hook(*dir)
+        let fits = (*dir == Direction::Bridge) == (table == BRIDGES);
+        fits && at
+            && name == crate::plan::listed::hook(*dir)
             && text_of(chain, CHAIN_TYPE).as_deref() == Some(if ours.is_nat { "nat" } else { "filter" })
     };
-    Some(TrialBase { direction: Direction::EVERY.into_iter().find(is), name })
+    Some(TrialBase { table, direction: Direction::EVERY.into_iter().find(is), name })
 }
 
 fn text_of(object: &[u8], kind: u16) -> Option<String> {
@@ -158,9 +167,9 @@ fn text_of(object: &[u8], kind: u16) -> Option<String> {
 }
 
 /// All objects of a kind in the table; asked again when others disturb.
-fn each(socket: &mut NlSocket, kind: u16, each: &mut dyn FnMut(&[u8])) -> Result<(), Lost> {
+fn each(socket: &mut NlSocket, table: TableId, kind: u16, each: &mut dyn FnMut(&[u8])) -> Result<(), Lost> {
     let found: RefCell<Vec<Vec<u8>>> = RefCell::default();
-    query::objects(socket, &TABLE, (kind, None), &mut || found.borrow_mut().clear(), &mut |object| {
+    query::objects(socket, &table, (kind, None), &mut || found.borrow_mut().clear(), &mut |object| {
         let kept = |attr: &(u16, &[u8])| kind != msg::GETRULE || attr.0 != rule_attr::EXPRESSIONS;
         // Ten thousand rules are asked for the few among them that are gates.
         if kind != msg::GETRULE || attr(object, rule_attr::USERDATA).is_some_and(is_gate) {
@@ -196,7 +205,7 @@ pub(super) fn add_gates(
     txn: &mut Txn,
     rule: &mut NftRule,
     previous: &Previous,
-    set: u32,
+    (table, set): (TableId, u32),
     chains: &[(Direction, Name)],
 ) {
     for &(dir, to) in chains {
@@ -212,7 +221,7 @@ pub(super) fn add_gates(
     // What others have hung into the table would go with it; and what only the previous rules translate, the
     // new ones leave alone.
     let known = |base: &TrialBase| chains.iter().any(|(dir, _)| base.direction == Some(*dir));
-    for base in previous.bases.iter().filter(|base| !known(base)) {
+    for base in previous.bases.iter().filter(|base| base.table == table && !known(base)) {
         gate(rule, previous.name, set, NftVerdict::Accept);
         txn.add_first(&base.name, rule);
     }
@@ -236,7 +245,11 @@ pub fn withdraw(nothing: &mut dyn FnMut()) -> Result<bool, TxnError> {
     let mut socket = NlSocket::open(Bus::Netfilter)?;
     let Some(pending) = find(&mut socket)? else { return Ok(false) };
     let mut txn = Txn::new(TABLE, 1024);
-    if !remove(&mut txn, &mut socket, &pending.name)? {
+    // Of frames there may be nothing.
+    txn.turn_to(BRIDGES);
+    remove(&mut txn, &mut socket, BRIDGES, &pending.name)?;
+    txn.turn_to(TABLE);
+    if remove(&mut txn, &mut socket, TABLE, &pending.name)? == LeftOver::Nothing {
         nothing();
     }
     let result = txn.commit(&mut socket);
@@ -255,10 +268,17 @@ pub fn tidy(nothing: &mut dyn FnMut()) -> Result<bool, TxnError> {
     }
 }
 
-/// Writes what ends the trial; whether anything else stands in the table.
-fn remove(txn: &mut Txn, socket: &mut NlSocket, name: &Name) -> Result<bool, Lost> {
+/// What stands in a table beside a trial.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LeftOver {
+    Nothing,
+    Rules,
+}
+
+/// Writes what ends the trial in one table.
+fn remove(txn: &mut Txn, socket: &mut NlSocket, table: TableId, name: &Name) -> Result<LeftOver, Lost> {
     let (mut chains, mut others) = (Vec::new(), false);
-    each(socket, msg::GETCHAIN, &mut |chain| {
+    each(socket, table, msg::GETCHAIN, &mut |chain| {
         let found = text_of(chain, CHAIN_NAME).unwrap_or_default();
         match Name::new(&found).filter(|_| is_of(name, &found)) {
             Some(ours) => chains.push(ours),
@@ -266,10 +286,12 @@ fn remove(txn: &mut Txn, socket: &mut NlSocket, name: &Name) -> Result<bool, Los
         }
     })?;
     if !others {
-        emit::clear_into(txn);
-        return Ok(false);
+        if table == TABLE || !chains.is_empty() {
+            clear_into(txn);
+        }
+        return Ok(LeftOver::Nothing);
     }
-    each(socket, msg::GETRULE, &mut |rule| {
+    each(socket, table, msg::GETRULE, &mut |rule| {
         let handle = attr(rule, rule_attr::HANDLE).and_then(be64);
         if let (Some(chain), Some(handle)) = (text_of(rule, rule_attr::CHAIN), handle)
             && !is_of(name, &chain)
@@ -280,13 +302,13 @@ fn remove(txn: &mut Txn, socket: &mut NlSocket, name: &Name) -> Result<bool, Los
     chains.iter().for_each(|chain| txn.flush_chain(chain));
     chains.iter().for_each(|chain| txn.delete_chain(chain));
     let mut sets = Vec::new();
-    each(socket, msg::GETSET, &mut |set| {
+    each(socket, table, msg::GETSET, &mut |set| {
         sets.extend(text_of(set, SET_NAME).filter(|set| is_of(name, set)).and_then(|set| Name::new(&set)));
     })?;
     sets.iter().for_each(|set| txn.delete_set(set));
-    each(socket, msg::GETFLOWTABLE, &mut |flows| {
+    each(socket, table, msg::GETFLOWTABLE, &mut |flows| {
         let ours = text_of(flows, FLOWTABLE_NAME).filter(|flows| is_of(name, flows));
         ours.and_then(|flows| Name::new(&flows)).iter().for_each(|flows| txn.delete_flowtable(flows));
     })?;
-    Ok(true)
+    Ok(LeftOver::Rules)
 }

@@ -42,6 +42,10 @@ pub enum Field {
     SrcKind,
     /// Kind of the destination address.
     DstKind,
+    /// Type of the frame's content (`ETH_P_*`), behind its tag.
+    Ether,
+    /// Number of the virtual LAN, of a frame with a tag.
+    Vlan,
     /// Interface that the way back to the source leads over, where that is the one it came in by; else 0.
     WayBack,
 }

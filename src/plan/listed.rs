@@ -109,7 +109,10 @@ impl Sink for ListedTable {
     }
 
     fn set(&mut self, set: &Set) {
-        self.sets.push(set.clone());
+        // A table for frames has sets of its own, which are the same.
+        if !self.sets.iter().any(|known| known.name == set.name) {
+            self.sets.push(set.clone());
+        }
     }
 
     fn buckets(&mut self, _: Name, _: Family, _: u32) {}
@@ -146,6 +149,7 @@ pub const fn hook(direction: Direction) -> &'static str {
         Direction::In => "input",
         Direction::Out => "output",
         Direction::Fwd => "forward",
+        Direction::Bridge => "frames",
         Direction::Pre => "nat-pre",
         Direction::Post => "nat-post",
         Direction::Local => "nat-out",
@@ -156,7 +160,7 @@ pub const fn hook(direction: Direction) -> &'static str {
 #[must_use]
 pub const fn priority(direction: Direction) -> i32 {
     match direction {
-        Direction::In | Direction::Out | Direction::Fwd => 0,
+        Direction::In | Direction::Out | Direction::Fwd | Direction::Bridge => 0,
         Direction::Pre | Direction::Local => -100,
         Direction::Post => 100,
     }

@@ -40,6 +40,14 @@ pub struct Packet {
     pub facts: Vec<(Field, Option<u128>)>,
 }
 
+impl Packet {
+    /// Whether it is one of IPv4 or IPv6, and no frame of another kind.
+    fn is_ip(&self) -> bool {
+        let ether = self.facts.iter().find(|fact| fact.0 == Field::Ether);
+        ether.is_none_or(|(_, ether)| ether.is_some_and(|kind| matches!(kind, 0x0800 | 0x86dd)))
+    }
+}
+
 /// Whether a packet is matched, or passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PacketAnswer {
@@ -72,7 +80,7 @@ pub struct PacketRun {
     fates: Vec<Option<PacketFate>>,
     /// Whether a rule that was passed might have accepted it.
     perhaps: Vec<bool>,
-    policies: [Policy; 6],
+    policies: [Policy; 7],
     sets: Vec<Set>,
     /// Who was put into which set, by rules that packets came to.
     added: Vec<(Name, IpAddr)>,
@@ -89,7 +97,7 @@ impl PacketRun {
             packets,
             fates,
             perhaps,
-            policies: [Policy::Accept; 6],
+            policies: [Policy::Accept; 7],
             sets: Vec::new(),
             added,
             own: Vec::new(),
@@ -119,7 +127,7 @@ impl PacketRun {
     }
 
     fn matches(&self, rule: &Rule, packet: &Packet) -> PacketAnswer {
-        let plain = rule.family.is_none_or(|family| family == packet.family)
+        let plain = rule.family.is_none_or(|family| family == packet.family && packet.is_ip())
             && rule.proto.is_none_or(|proto| proto == packet.proto)
             && (rule.ct == 0 || rule.ct & packet.state != 0);
         if !plain {

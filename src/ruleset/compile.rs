@@ -12,7 +12,7 @@ use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, merge};
 use crate::plan::{
     self, Chain, Change, Direction, Limit, LogTarget, Nat, NatKind, PacketVerdict, Policy, Rate, Reject,
-    Rule as Part, Sink,
+    Rule as Part, Sink, TableOf,
 };
 
 /// Packets that a bucket holds where `burst=` is not given, as nft(8) has it.
@@ -57,13 +57,13 @@ pub fn compile_last(set: &mut RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
 
 /// Chains, sets, and what is decided on loopback where its rules stand apart: for which directions they do.
 fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> ApartDirections {
+    bridges(set, auto, sink);
     let action = |dir: Direction| {
         let given = set.policies.get(dir as usize).copied().flatten();
         given.map_or(Action::Accept, |(_, action)| action)
     };
     for dir in Direction::ALL {
-        let accepts = action(dir) == Action::Accept;
-        sink.base(dir, if accepts { Policy::Accept } else { Policy::Drop });
+        sink.base(dir, policy(set, dir));
     }
     for (dir, _) in Direction::NAT.into_iter().zip(set.nat).filter(|(_, is)| *is) {
         sink.base(dir, Policy::Accept);
@@ -91,6 +91,33 @@ fn begin(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) -> ApartDirections
         }
     }
     apart
+}
+
+/// What becomes of packets that no rule of a direction decides on.
+fn policy(set: &RuleSet, dir: Direction) -> Policy {
+    let given = set.policies.get(dir as usize).copied().flatten();
+    if given.is_none_or(|(_, action)| action == Action::Accept) { Policy::Accept } else { Policy::Drop }
+}
+
+/// The table for frames between ports of bridges, if there is anything to say of them. It sees no set of the
+/// other one, and so has those that its rules name.
+fn bridges(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
+    if set.first_bridge.is_none() {
+        return;
+    }
+    sink.table(TableOf::Frames);
+    sink.base(Direction::Bridge, policy(set, Direction::Bridge));
+    for (_, named) in set.sets.iter().filter(|(_, named)| set.of_bridges.contains(&named.name)) {
+        named_set(named, sink);
+    }
+    let mut origin = 0;
+    set.each(&mut |_, one| {
+        origin += 1;
+        if one.dir == Direction::Bridge {
+            rule(set, auto, one, (origin, false), sink);
+        }
+    });
+    sink.table(TableOf::Packets);
 }
 
 /// The rules of the groups, before those that lead to them.
@@ -121,7 +148,7 @@ fn later(
     sink: &mut dyn Sink,
 ) {
     let apart = apart.has(one.dir);
-    if one.group.is_some() {
+    if one.group.is_some() || one.dir == Direction::Bridge {
         return;
     }
     if !apart || !loopback::is_only(one) {

@@ -3,8 +3,8 @@
 //! values are written and what it goes together with. Reading, printing and compiling walk the table.
 
 use super::ast::{Extra, RuleStatement, not, proto};
-use super::parse::expected;
 use super::value;
+use super::words::expected;
 use crate::base::diag::{Bad, Checked};
 use crate::plan::{Direction, Field};
 use std::fmt::{Display, Formatter, Result, Write};
@@ -36,6 +36,7 @@ const COMES_IN: u8 = 8;
 const LOG: u8 = 16;
 const FORWARDS: u8 = 32;
 const THROUGH: u8 = 64;
+const FRAMES: u8 = 128;
 
 /// One key.
 pub struct Row {
@@ -65,16 +66,18 @@ pub mod at {
     pub const UID: u8 = 3;
     pub const GID: u8 = 4;
     pub const DSCP: u8 = 5;
+    pub const RPF: u8 = 9;
     pub const CONNS: u8 = 10;
     pub const LEVEL: u8 = 11;
     pub const GROUP: u8 = 12;
     pub const SET_MARK: u8 = 13;
     pub const MSS: u8 = 14;
     pub const OFFLOAD: u8 = 15;
+    pub const ETHER: u8 = 16;
 }
 
 /// How many keys there are.
-pub const LEN: usize = 16;
+pub const LEN: usize = 18;
 
 /// Every key, in the order in which they are printed.
 pub const ROWS: [Row; LEN] = [
@@ -110,6 +113,12 @@ pub const ROWS: [Row; LEN] = [
         needs: THROUGH,
         ..row("offload", Form::One, None, 0, "way to offload connections")
     },
+    Row {
+        words: &ETHER_TYPES,
+        needs: FRAMES,
+        ..row("ether", Form::List, Some(Field::Ether), 0xffff, "type of frame")
+    },
+    Row { needs: FRAMES, ..row("vlan", Form::List, Some(Field::Vlan), 4095, "virtual LAN") },
 ];
 
 /// Types of ICMP by their names; with what each of them is in ICMP and in ICMPv6. Behind the single ones
@@ -170,6 +179,18 @@ const FLAGS: [(&str, u64); 9] = [
     ("cwr", 128),
     ("none", 0),
 ];
+const ETHER_TYPES: [(&str, u64); 6] = [
+    ("ip", ETHER_IP),
+    ("ip6", ETHER_IP6),
+    ("arp", 0x0806),
+    ("rarp", 0x8035),
+    ("pppoe-discovery", 0x8863),
+    ("pppoe", 0x8864),
+];
+/// `ETH_P_IP`, which is a family.
+pub const ETHER_IP: u64 = 0x0800;
+/// `ETH_P_IPV6`, likewise.
+pub const ETHER_IP6: u64 = 0x86dd;
 const DAYS: [(&str, u64); 7] =
     [("sun", 0), ("mon", 1), ("tue", 2), ("wed", 3), ("thu", 4), ("fri", 5), ("sat", 6)];
 const DSCP: [(&str, u64); 22] = [
@@ -333,13 +354,18 @@ impl Row {
         }
     }
 
+    /// Whether its numbers are told in hexadecimal.
+    fn is_hex(&self) -> bool {
+        self.field == Some(Field::Ether)
+    }
+
     fn word(&self, text: &str) -> Option<u64> {
         self.words.iter().find(|(word, _)| *word == text).map(|(_, number)| *number)
     }
 
     fn number(&self, text: &str) -> Option<u64> {
         let number = match text.strip_prefix("0x") {
-            Some(hex) if self.form == Form::Bits => u64::from_str_radix(hex, 16).ok()?,
+            Some(hex) if self.form == Form::Bits || self.is_hex() => u64::from_str_radix(hex, 16).ok()?,
             _ if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
             _ => return None,
         };
@@ -350,7 +376,7 @@ impl Row {
     pub(super) fn missing(&self, rule: &RuleStatement) -> Option<(&'static str, &'static str)> {
         let protos = |known: &[u8]| !rule.is_not(not::PROTO) && rule.proto.are(known);
         let any = rule.group.is_some();
-        let all: [(u8, bool, &str, &str); 7] = [
+        let all: [(u8, bool, &str, &str); 8] = [
             (ICMP, protos(&[proto::ICMP, proto::ICMP6]), " needs ICMP", "expected proto=icmp or proto=icmp6"),
             (TCP, protos(&[proto::TCP]), " needs TCP", "expected proto=tcp"),
             (
@@ -378,6 +404,7 @@ impl Row {
                 " needs dir=fwd, outside of groups",
                 "only what is forwarded can be offloaded",
             ),
+            (FRAMES, rule.dir == Direction::Bridge, " needs dir=bridge", "packets have left their frames"),
         ];
         let missing = all.into_iter().find(|(bit, is, ..)| self.needs & bit != 0 && !is);
         missing.map(|(_, _, what, hint)| (what, hint))
@@ -388,6 +415,7 @@ impl Row {
         let word = |number: u64| self.words.iter().find(|(_, n)| *n == number).map(|(word, _)| *word);
         let one = |f: &mut Formatter<'_>, number: u64| match word(number) {
             Some(word) => f.write_str(word),
+            None if self.is_hex() => write!(f, "{number:#06x}"),
             None => Display::fmt(&number, f),
         };
         match self.form {

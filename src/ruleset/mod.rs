@@ -96,7 +96,7 @@ pub struct RuleSet {
     /// What was found, each with the number of its file.
     pub problems: Vec<(u16, Problem)>,
     /// Policies by direction, where they were given.
-    pub policies: [Option<(StatementPlace, Action)>; 3],
+    pub policies: [Option<(StatementPlace, Action)>; 7],
     /// Named sets in the order of the text.
     pub sets: Vec<(StatementPlace, SetStatement)>,
     /// The first rule that asks for the interface of the default route.
@@ -105,6 +105,10 @@ pub struct RuleSet {
     pub first_nat: [Option<StatementPlace>; 2],
     /// Which directions have rules that translate addresses, in the order of `Direction::NAT`.
     nat: [bool; 3],
+    /// The first statement about frames between ports of bridges.
+    pub first_bridge: Option<StatementPlace>,
+    /// The sets that rules about them name.
+    of_bridges: Vec<Name>,
     /// Groups of rules, in the order of the text.
     pub groups: Vec<(StatementPlace, Name)>,
     /// Names that stand for something in values.

@@ -155,6 +155,9 @@ pub(super) fn unmet(
         needs.session(session, host.now);
     }
     needs.forwarded(host);
+    if set.first_bridge.is_some() {
+        needs.frames();
+    }
     let mut run = PacketRun::new(needs.packets(), Vec::new());
     compile_beside(set, &host.uplinks, &mut run, each);
     if !run.added().is_empty() {
@@ -377,6 +380,29 @@ impl HostNeeds {
         if let [pre, new, running, _] = needs[..] {
             self.after(new, pre);
             self.after(running, new);
+        }
+    }
+
+    /// Whoever is behind one port of a bridge has to find who is behind another.
+    fn frames(&mut self) {
+        let all = [
+            (
+                "ARP does not pass the bridge, so IPv4 between its ports will not work",
+                "rule dir=bridge action=accept proto=all ether=arp",
+                (Family::V4, 0, 0x0806, &[None][..]),
+            ),
+            (
+                "neighbour discovery does not pass the bridge, so IPv6 between its ports will not work",
+                "rule dir=bridge action=accept proto=icmp6 icmp=nd",
+                (Family::V6, ICMP6, 0x86dd, &[Some(135), Some(136)]),
+            ),
+        ];
+        for (what, hint, (family, proto, ether, types)) in all {
+            self.need(what, hint);
+            for icmp in types {
+                let frame = packet(Direction::Bridge, family, proto, (0, 0), UNTRACKED);
+                self.probe(Packet { icmp: *icmp, ..with(frame, &[(Field::Ether, Some(ether))]) }, SAME);
+            }
         }
     }
 

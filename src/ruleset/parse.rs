@@ -10,19 +10,15 @@ use super::ast::{Action, IPSET, SetElements, SetStatement, Statement};
 use super::lex::{self, Pair, StatementLine};
 use super::names::Names;
 use super::value;
-use super::words::{self, key};
-use crate::base::diag::{Bad, Checked, Problem, Severity, suggest};
+use super::words::{self, expected, key};
+use crate::base::diag::{Bad, Checked, Problem, Severity};
 use crate::base::name::{NAME_MAX, Name};
 use crate::base::range::Family;
 use crate::plan::Direction;
+use crate::plan::run::GROUP_PREFIX;
 pub(super) use items::add_element;
 use std::borrow::Cow;
 use std::ops::Range;
-
-/// Longest prefix that the kernel puts before a log line (NF_LOG_PREFIXLEN with its NUL).
-pub const PREFIX_MAX: usize = 127;
-/// Longest comment that every version of nft shows.
-pub const COMMENT_MAX: usize = 127;
 
 /// The statement of a line that needs no names, and the comment behind it; `None` if it has none or a wrong
 /// one.
@@ -129,7 +125,7 @@ impl<'a> StatementReader<'a, '_> {
             "policy" => self.policy(),
             "rule" | "nat" => self.rule().map(|rule| Statement::Rule(Box::new(rule))),
             "set" => self.set().map(Statement::Set),
-            "group" => self.group(0, NAME_MAX - super::GROUP_PREFIX.len()).map(Statement::Group),
+            "group" => self.group(0, NAME_MAX - GROUP_PREFIX.len()).map(Statement::Group),
             _ => self.include(),
         }
     }
@@ -233,10 +229,10 @@ impl<'a> StatementReader<'a, '_> {
         }
         let pair = self.required(key::DIR)?;
         let (words, all) = match is_nat {
-            true => (words::NAT_DIRECTIONS, Direction::NAT),
-            false => (words::DIRECTIONS, Direction::ALL),
+            true => (words::NAT_DIRECTIONS.as_slice(), Direction::NAT.as_slice()),
+            false => (words::DIRECTIONS.as_slice(), Direction::DECIDING.as_slice()),
         };
-        all.get(self.choice(&pair, "direction", &words)?).copied()
+        all.get(self.choice(&pair, "direction", words)?).copied()
     }
 
     fn action(&mut self) -> Option<Action> {
@@ -292,6 +288,11 @@ impl<'a> StatementReader<'a, '_> {
 
     fn policy(&mut self) -> Option<Statement> {
         let (dir, action) = (self.direction(), self.action());
+        if let (Some(Direction::Bridge), Some(Action::Reject), Some(pair)) =
+            (dir, action, self.find(key::ACTION))
+        {
+            self.key_wrong(&pair, fits::NO_BRIDGE, fits::NO_ANSWER);
+        }
         Some(Statement::Policy(dir?, action?))
     }
 
@@ -374,22 +375,4 @@ fn place_of(known: &[&str], word: &str) -> Option<usize> {
 
 fn unknown_statement(word: &str) -> String {
     ["unknown statement '", word, "'"].concat()
-}
-
-/// "expected one of", and the word that was probably meant.
-pub(super) fn expected(word: &str, known: &[&str]) -> String {
-    let mut hint = ["expected one of: ", &known.join(", ")].concat();
-    if let Some(near) = suggest(word, known.iter().copied()) {
-        hint.push_str(&[" (did you mean '", near, "'?)"].concat());
-    }
-    hint
-}
-
-/// The word for a family.
-pub(super) fn family_word(family: Option<Family>) -> &'static str {
-    match family {
-        None => "any",
-        Some(Family::V4) => "ip",
-        Some(Family::V6) => "ip6",
-    }
 }

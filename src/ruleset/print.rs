@@ -6,8 +6,9 @@ use super::ast::{
     Action, Address, InterfaceList, NatTarget, Port, RuleStatement, SetElements, SetStatement, Statement, not,
 };
 use super::lex::{StatementLine, cut};
-use super::parse::family_word;
-use super::words::{ACTIONS, DIRECTIONS, KINDS, NAT_DIRECTIONS, NO_ELEMENTS, PROTOCOLS, STATES, UNITS};
+use super::words::{
+    ACTIONS, DIRECTIONS, KINDS, NAT_DIRECTIONS, NO_ELEMENTS, PROTOCOLS, STATES, UNITS, family_word,
+};
 use crate::base::range::Family;
 use crate::plan::{Direction, Rate};
 use std::fmt::{Display, Formatter, Result, Write};
@@ -49,7 +50,7 @@ pub(super) fn is_v1(text: &str) -> bool {
     is_cut
         && matches!(line.word, "policy" | "rule" | "set")
         && line.pairs.iter().all(|pair| match (pair.key, pair.raw) {
-            ("dir", dir) => DIRECTIONS.contains(&dir),
+            ("dir", dir) => dir != "bridge" && DIRECTIONS.contains(&dir),
             ("action", action) => matches!(action, "accept" | "drop" | "reject"),
             ("proto", proto) => matches!(proto, "all" | "tcp" | "udp" | "icmp" | "icmp6"),
             ("src" | "dst", raw) => raw == "any" || raw.starts_with('@') || addresses(raw),
@@ -65,7 +66,7 @@ const V1_KEYS: [&str; 7] = ["name", "elements", "family", "log", "ratelimit", "c
 
 /// The word for a direction.
 pub(super) fn direction(dir: Direction) -> &'static str {
-    let word = DIRECTIONS.iter().zip(Direction::ALL).find(|(_, d)| *d == dir);
+    let word = DIRECTIONS.iter().zip(Direction::DECIDING).find(|(_, d)| *d == dir);
     let nat = || NAT_DIRECTIONS.iter().zip(Direction::NAT).find(|(_, d)| *d == dir);
     word.or_else(nat).map_or("", |(word, _)| word)
 }

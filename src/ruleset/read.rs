@@ -91,6 +91,9 @@ impl RuleSet {
                 }
             }
             Some(Statement::Policy(dir, action)) => {
+                if dir == Direction::Bridge {
+                    self.first_bridge = self.first_bridge.or(Some(place));
+                }
                 if let Some(slot) = self.policies.get_mut(dir as usize)
                     && let Some((before, _)) = slot.replace((place, action))
                 {
@@ -178,6 +181,19 @@ impl RuleSet {
             let is = [only != Some(Family::V6) && (v4 || !v6), only == Some(Family::V6) || v6];
             for (slot, _) in self.first_nat.iter_mut().zip(is).filter(|(_, is)| *is) {
                 *slot = slot.or(Some(place));
+            }
+        }
+        if rule.dir == Direction::Bridge {
+            self.first_bridge = self.first_bridge.or(Some(place));
+            let addresses = rule.src.iter().chain(&rule.dst);
+            let of_addresses =
+                addresses.filter_map(|a| if let Address::Set(name) = a { Some(*name) } else { None });
+            let ports = rule.sport.iter().chain(&rule.dport);
+            let of_ports = ports.filter_map(|p| if let Port::Set(name) = p { Some(*name) } else { None });
+            for name in of_addresses.chain(of_ports) {
+                if !self.of_bridges.contains(&name) {
+                    self.of_bridges.push(name);
+                }
             }
         }
         if let Action::Add(name, _) = rule.action

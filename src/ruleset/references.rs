@@ -5,6 +5,7 @@ use super::RuleSet;
 use super::ast::{Action, Address, InterfaceList, Port, RuleStatement, SetElements, StatementPlace};
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::Name;
+use crate::plan::Direction;
 
 impl RuleSet {
     /// What is wrong with the sets that a rule names.
@@ -49,6 +50,9 @@ impl RuleSet {
                 Some(set) => match (kind(&set.elements), set.family, rule.only_family()) {
                     (found, ..) if found != wanted => {
                         ([found, ", not ", wanted, ", are in the set "].concat(), "")
+                    }
+                    _ if rule.dir == Direction::Bridge && set.elements == SetElements::Dynamic => {
+                        ("rules for packets fill the set ".to_owned(), "name another one for frames")
                     }
                     _ if key == "action" && set.elements != SetElements::Dynamic => {
                         ("a set with elements of its own is ".to_owned(), "rename one: rules fill it alone")

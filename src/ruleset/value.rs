@@ -2,8 +2,7 @@
 //! The values of the language: text in, a value or the bytes to blame out.
 
 use super::ast::NatTarget;
-use super::parse::{COMMENT_MAX, PREFIX_MAX};
-use super::words::{STATES, UNITS};
+use super::words::{COMMENT_MAX, PREFIX_MAX, STATES, UNITS, expected};
 use crate::base::diag::{Bad, Checked};
 use crate::base::name::{NAME_MAX, Name};
 use crate::base::range::Range as Addresses;
@@ -190,7 +189,7 @@ pub(super) fn states(text: &str) -> Checked<u8> {
     let mut bits = 0;
     items(text, &mut |item, at| {
         let Some(i) = STATES.iter().position(|s| *s == item) else {
-            let hint = super::parse::expected(item, &STATES);
+            let hint = expected(item, &STATES);
             return Err(Bad::word(at, item, "is not a connection state", &hint));
         };
         bits |= 1 << i;

@@ -2,6 +2,8 @@
 //! The words of the language, in the order in which they are shown and printed.
 
 use super::extra;
+use crate::base::diag::suggest;
+use crate::base::range::Family;
 
 /// First words of statements.
 pub const STATEMENTS: [&str; 7] = ["policy", "rule", "nat", "set", "include", "let", "group"];
@@ -84,7 +86,7 @@ pub const GROUP: [&str; 1] = ["name"];
 pub const INCLUDE: [&str; 1] = ["file"];
 
 /// `dir=` of `rule` and `policy`.
-pub const DIRECTIONS: [&str; 3] = ["in", "out", "fwd"];
+pub const DIRECTIONS: [&str; 4] = ["in", "out", "fwd", "bridge"];
 /// `dir=` of `nat`.
 pub const NAT_DIRECTIONS: [&str; 3] = ["pre", "post", "out"];
 /// `action=`, in the order of `Action::ALL`: those of policies, those of rules behind them, and the rest of
@@ -138,4 +140,27 @@ const OF_NFT: &str = "\
 /// Whether a set cannot have this name in the kernel.
 pub(super) fn is_of_nft(name: &str) -> bool {
     OF_NFT.split(' ').any(|word| word == name)
+}
+
+/// Longest prefix that the kernel puts before a log line (NF_LOG_PREFIXLEN with its NUL).
+pub const PREFIX_MAX: usize = 127;
+/// Longest comment that every version of nft shows.
+pub const COMMENT_MAX: usize = 127;
+
+/// "expected one of", and the word that was probably meant.
+pub(super) fn expected(word: &str, known: &[&str]) -> String {
+    let mut hint = ["expected one of: ", &known.join(", ")].concat();
+    if let Some(near) = suggest(word, known.iter().copied()) {
+        hint.push_str(&[" (did you mean '", near, "'?)"].concat());
+    }
+    hint
+}
+
+/// The word for a family.
+pub(super) fn family_word(family: Option<Family>) -> &'static str {
+    match family {
+        None => "any",
+        Some(Family::V4) => "ip",
+        Some(Family::V6) => "ip6",
+    }
 }

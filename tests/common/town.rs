@@ -24,6 +24,10 @@ const NETS: [[(&str, u8); 2]; 5] = [
 pub enum Load {
     /// The first one of a connection to this port.
     Tcp(u16),
+    /// Of a connection whose other half takes another way, the answer to a first packet that never came by.
+    TcpAnswer(u16),
+    /// And one from its middle.
+    TcpMiddle(u16),
     Udp(u16),
     /// Of this type.
     Icmp(u8),
@@ -187,15 +191,21 @@ impl Town {
     }
 }
 
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
 /// The bytes of a packet behind the frame's header; its number stands where the observer looks.
 fn packet(shot: &Shot, id: u16) -> Vec<u8> {
     let port = (20_000 + id % 40_000).to_be_bytes();
     let v6 = shot.src.is_ipv6();
+    let tcp = |to: u16, flags: u8| {
+        let tail = [0, 0, 0, 1, 0, 0, 0, flags >> 4 & 1, 5 << 4, flags, 0x20, 0, 0, 0, 0, 0];
+        (6, [&port[..], &to.to_be_bytes(), &tail].concat(), 16)
+    };
     let (proto, mut load, sum_at) = match shot.load {
-        Load::Tcp(to) => {
-            let tail = [0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 2, 0x20, 0, 0, 0, 0, 0];
-            (6, [&port[..], &to.to_be_bytes(), &tail].concat(), 16)
-        }
+        Load::Tcp(to) => tcp(to, SYN),
+        Load::TcpAnswer(to) => tcp(to, SYN | ACK),
+        Load::TcpMiddle(to) => tcp(to, ACK),
         Load::Udp(to) => (17, [&port[..], &to.to_be_bytes(), &[0, 12, 0, 0, 1, 2, 3, 4]].concat(), 6),
         Load::Icmp(kind) => (if v6 { 58 } else { 1 }, icmp(kind, port, shot), 2),
     };

@@ -156,6 +156,8 @@ fn what_cannot_be_said_or_is_refused_changes_nothing() {
         let before = net.rule_set();
         for (text, word) in [
             ("rule dir=in action=drop proto=all rpf=fail", "/dev/stdin:1"),
+            ("policy dir=bridge action=drop", "no frames between ports"),
+            ("rule dir=bridge action=drop proto=all ether=arp", "/dev/stdin:1"),
             ("rule dir=in action=drop proto=tcp flags=ecn", "ecn and cwr"),
             ("rule dir=in action=drop proto=all iif=a+", "wildcards"),
             ("rule dir=in action=drop proto=icmp icmp=200-255", "type 255"),

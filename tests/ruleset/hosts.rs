@@ -81,7 +81,8 @@ fn is_global(addr: &IpAddr) -> bool {
     !matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
-/// Packets of all kinds between all networks; the more a file names, the more there are.
+/// Packets of all kinds between all networks, also of connections of which this host sees one half, since the
+/// other takes another way; the more a file names, the more there are.
 fn shots(text: &str) -> Vec<Shot> {
     let (extra, ports) = (named(text), ports(text));
     let own: BTreeSet<IpAddr> = (0..5).flat_map(Town::own).collect();
@@ -93,6 +94,8 @@ fn shots(text: &str) -> Vec<Shot> {
         let ports = if many { &ports[..] } else { &ports[..ports.len().min(4)] };
         let icmp: &[u8] = if src.is_ipv4() { &[8, 3, 13] } else { &[128, 2, 135] };
         let loads = ports.iter().flat_map(|port| [Load::Tcp(*port), Load::Udp(*port)]);
+        let halves = ports.iter().take(2).flat_map(|port| [Load::TcpAnswer(*port), Load::TcpMiddle(*port)]);
+        let loads = loads.chain(halves);
         all.extend(loads.map(|load| Shot { from, src, dst, load }));
         all.extend(icmp.iter().map(|kind| Shot { from, src, dst, load: Load::Icmp(*kind) }));
     };

@@ -7,7 +7,8 @@ use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
 use crate::firewall::field;
 use crate::firewall::nft::expr::{self, Cmp, PayloadBase, REG};
-use crate::plan::{Addresses, Field, Interfaces, Limit, PacketSide, Ports, Rule, Test, Values};
+use crate::plan::{Addresses, Field, Interfaces, Limit, PacketSide, Ports, Rule, TableOf, Test, Values};
+use smallvec::SmallVec;
 
 /// Prefix of an IPv6 address that shares one bucket.
 const BUCKET_PREFIX: u32 = 64;
@@ -127,7 +128,7 @@ impl TableBatch {
     /// A condition on a field.
     fn test(&mut self, rule: &Rule, test: &Test) {
         let of = field::of(test.field, rule.family, rule.proto == Some(58));
-        if test.field == Field::Mac {
+        if test.field == Field::Mac && self.of == TableOf::Packets {
             expr::push_meta(&mut self.rule, field::META_IIFTYPE.cast_signed());
             expr::push_cmp(&mut self.rule, Cmp::Eq, &field::ETHERNET.to_ne_bytes());
         }
@@ -173,7 +174,9 @@ impl TableBatch {
 
     pub(super) fn matches(&mut self, rule: &Rule) {
         let of = rule.origin;
-        if let Some(family) = rule.family {
+        if self.of == TableOf::Frames {
+            self.frame(rule);
+        } else if let Some(family) = rule.family {
             let number = if family == Family::V4 { libc::NFPROTO_IPV4 } else { libc::NFPROTO_IPV6 };
             self.meta(libc::NFT_META_NFPROTO, number);
         }
@@ -202,7 +205,34 @@ impl TableBatch {
             self.rule.push(expr::mask(REG, &kernel_states(rule.ct).to_ne_bytes()));
             expr::push_cmp(&mut self.rule, Cmp::Neq, &[0; 4]);
         }
-        rule.tests.iter().filter(|test| !is_proto(test)).for_each(|test| self.test(rule, test));
+        let of_frame = |test: &&Test| match test.field {
+            Field::Vlan => true,
+            Field::Mac => self.of == TableOf::Frames,
+            _ => false,
+        };
+        let rest: SmallVec<[&Test; 4]> =
+            rule.tests.iter().filter(|test| !is_proto(test) && !of_frame(test)).collect();
+        rest.into_iter().for_each(|test| self.test(rule, test));
+    }
+
+    /// What is asked of a frame before its content: where it comes from, its tag, and the family of what is
+    /// in it. In this order, and of one with a tag by the type behind the tag, nft lists what it reads back.
+    fn frame(&mut self, rule: &Rule) {
+        rule.tests.iter().filter(|test| test.field == Field::Mac).for_each(|test| self.test(rule, test));
+        let tag = rule.tests.iter().find(|test| test.field == Field::Vlan);
+        if let Some(tag) = tag {
+            expr::push_payload(&mut self.rule, PayloadBase::LinkLayer, field::TAG, 2);
+            expr::push_cmp(&mut self.rule, Cmp::Eq, &field::TAGGED);
+            self.test(rule, tag);
+        }
+        let Some(family) = rule.family else { return };
+        match tag {
+            Some(_) => expr::push_payload(&mut self.rule, PayloadBase::LinkLayer, field::TAG_TYPE, 2),
+            None => expr::push_meta(&mut self.rule, libc::NFT_META_PROTOCOL),
+        }
+        let kind = if family == Family::V4 { libc::ETH_P_IP } else { libc::ETH_P_IPV6 };
+        let kind = u16::try_from(kind).unwrap_or_default();
+        expr::push_cmp(&mut self.rule, Cmp::Eq, &kind.to_be_bytes());
     }
 
     fn meta(&mut self, key: i32, value: i32) {

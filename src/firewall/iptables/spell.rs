@@ -246,6 +246,8 @@ impl Matches {
                 self.plain += &option(sense, "time", "weekdays", &days);
             }
             Field::Time => self.times(sense, ranges),
+            // A rule set with frames is refused as a whole.
+            Field::Ether | Field::Vlan => {}
             Field::WayBack => {
                 self.unsaid = Some(("rpf", "the way back can be asked for in other tables alone"));
             }

@@ -10,12 +10,12 @@ pub mod rule;
 pub mod sets;
 
 use super::nft::{TxnError, msg, query, rule_attr};
-use super::tables::RULES;
+use super::tables::{BRIDGES, RULES};
 use super::trial;
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::listed::{ChainBase, DROPS, ListedChain, ListedTable};
-use crate::plan::{Direction, Policy};
+use crate::plan::{Direction, Policy, TableOf};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{MsgBuf, attr, be32};
 use crate::sys::routes;
@@ -51,6 +51,11 @@ struct Draft {
 }
 
 impl Draft {
+    /// What its chains see.
+    fn of(&self) -> TableOf {
+        if self.family == BRIDGES.family { TableOf::Frames } else { TableOf::Packets }
+    }
+
     fn is_of_trial(&self, name: &[u8]) -> bool {
         self.trial.is_some_and(|trial| std::str::from_utf8(name).is_ok_and(|name| trial::is_of(&trial, name)))
     }
@@ -93,13 +98,31 @@ fn read_once(
     let mut drafts = tables(socket, wanted)?;
     let mut used: Vec<Name> = Vec::new();
     for draft in &mut drafts {
-        read_sets(socket, draft, &mut used)?;
+        // Those of our rules for frames are the same as those of our rules for packets.
+        let mut own = Vec::new();
+        let apart = draft.table.ours && draft.of() == TableOf::Frames;
+        read_sets(socket, draft, if apart { &mut own } else { &mut used })?;
     }
     for draft in &mut drafts {
         read_chains(socket, draft)?;
         read_rules(socket, draft)?;
     }
-    Ok(drafts.into_iter().map(|draft| draft.table).collect())
+    Ok(joined(drafts))
+}
+
+/// The tables; what we have for frames stands with what we have for packets.
+fn joined(mut drafts: Vec<Draft>) -> Vec<ListedTable> {
+    let frames = drafts.iter().position(|draft| draft.table.ours && draft.of() == TableOf::Frames);
+    if let Some(at) = frames.filter(|at| *at > 0)
+        && drafts.first().is_some_and(|draft| draft.table.ours)
+    {
+        let frames = drafts.remove(at).table;
+        if let Some(packets) = drafts.first_mut() {
+            packets.table.chains.extend(frames.chains);
+            packets.table.unsaid.extend(frames.unsaid);
+        }
+    }
+    drafts.into_iter().map(|draft| draft.table).collect()
 }
 
 /// The attributes of all objects of a kind behind `nfgenmsg`, with their families; `names` are those of the
@@ -145,11 +168,11 @@ fn tables(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<
                 libc::NFPROTO_IPV6 => Some(Family::V6),
                 _ => None,
             },
-            ours: family == RULES.family && text == RULES.name.as_str(),
+            ours: [RULES, BRIDGES].iter().any(|own| own.family == family && own.name.as_str() == text),
             ..ListedTable::default()
         };
         let dormant = ListedExpr(&body).or_0(TABLE_FLAGS) & DORMANT != 0;
-        let at = if table.ours { 0 } else { drafts.len() };
+        let at = if table.ours && family == RULES.family { 0 } else { drafts.len() };
         let name = name.to_vec();
         let (sets, chains) = (Vec::new(), Vec::new());
         drafts.insert(at, Draft { family, name, dormant, table, sets, chains, trial: None });
@@ -214,13 +237,18 @@ fn base(draft: &Draft, chain: &[u8]) -> ChainBase {
     let directions = [None, Some(Direction::In), Some(Direction::Fwd), Some(Direction::Out)];
     let is_nat = kind == b"nat";
     let nat = [Some(Direction::Pre), None, None, Some(Direction::Local), Some(Direction::Post)];
-    let table: &[Option<Direction>] = if is_nat { &nat } else { &directions };
+    let frames = [None, None, Some(Direction::Bridge)];
+    let table: &[Option<Direction>] = match draft.of() {
+        TableOf::Frames => &frames,
+        TableOf::Packets if is_nat => &nat,
+        TableOf::Packets => &directions,
+    };
     let direction = table.get(number as usize).copied().flatten();
     let policy = attr(chain, CHAIN_POLICY).and_then(be32);
     let policy = if policy == Some(libc::NF_DROP.cast_unsigned()) { Policy::Drop } else { Policy::Accept };
     let devices = hook.bytes(3).is_some() || hook.bytes(4).is_some();
-    let known =
-        matches!(i32::from(draft.family), libc::NFPROTO_INET | libc::NFPROTO_IPV4 | libc::NFPROTO_IPV6);
+    let known = draft.of() == TableOf::Frames && !is_nat
+        || matches!(i32::from(draft.family), libc::NFPROTO_INET | libc::NFPROTO_IPV4 | libc::NFPROTO_IPV6);
     match direction {
         _ if draft.dormant => ChainBase::Other("the table is dormant".into()),
         Some(direction) if known && (is_nat || kind == b"filter") && !devices => {
@@ -229,7 +257,7 @@ fn base(draft: &Draft, chain: &[u8]) -> ChainBase {
         _ => {
             let hooks = ["prerouting", "input", "forward", "output", "postrouting", "ingress", "egress"];
             let (word, name) = match hooks.get(number as usize) {
-                Some(name) if known => (" hook ", *name),
+                Some(name) if known && draft.of() == TableOf::Packets => (" hook ", *name),
                 _ => (" in family ", family_word(draft.family)),
             };
             let drops = if policy == Policy::Drop { DROPS } else { "" };
@@ -240,8 +268,8 @@ fn base(draft: &Draft, chain: &[u8]) -> ChainBase {
 
 #[inline(never)]
 fn read_rules(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
-    let context =
-        rule::Context { family: draft.table.family, sets: &draft.sets, interface: routes::interface };
+    let (family, of) = (draft.table.family, draft.of());
+    let context = rule::Context { family, of, sets: &draft.sets, interface: routes::interface };
     for (_, body) in objects(socket, draft.family, msg::GETRULE, &[&draft.name])? {
         let (table, chain) = (name(&body, TABLE), name(&body, rule_attr::CHAIN));
         let at = draft.chains.binary_search_by(|(known, _)| known.as_slice().cmp(chain)).ok();

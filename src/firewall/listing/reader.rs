@@ -8,7 +8,7 @@ use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
 use crate::firewall::field;
 use crate::plan::{
-    Addresses, Field, Interfaces, PacketSide, PacketVerdict, Ports, Rule, Test, Values, ct, meet,
+    Addresses, Field, Interfaces, PacketSide, PacketVerdict, Ports, Rule, TableOf, Test, Values, ct, meet,
 };
 
 /// ARPHRD_ETHER as it is compared.
@@ -43,6 +43,8 @@ pub enum What {
     Field(Field),
     /// What kind of interface it came in by.
     Hardware,
+    /// Whether a frame has a tag.
+    Tag,
     /// What the path's MTU leaves for segments.
     PathMss,
     /// The mark with some bits changed: mask that stays in `mask`, and what is set.
@@ -85,14 +87,18 @@ pub struct RuleReader {
     /// Protocols; `None` = all.
     pub protos: Option<Vec<u8>>,
     uses_ports: bool,
+    /// What the table is for.
+    of: TableOf,
     /// Frames are of Ethernet, which alone says nothing.
     is_ether: bool,
+    /// They have a tag, which alone says nothing, either.
+    pub is_tagged: bool,
     registers: Vec<(u32, u32, Value)>,
 }
 
 impl RuleReader {
     /// A rule of a table of this family, before its first expression.
-    pub fn new(family: Option<Family>) -> RuleReader {
+    pub fn new(family: Option<Family>, of: TableOf) -> RuleReader {
         let rule = Rule { family, counter: false, ..Rule::new(PacketVerdict::Next) };
         RuleReader {
             rule,
@@ -100,7 +106,9 @@ impl RuleReader {
             bad: None,
             protos: None,
             uses_ports: false,
+            of,
             is_ether: false,
+            is_tagged: false,
             registers: Vec::new(),
         }
     }
@@ -140,6 +148,11 @@ impl RuleReader {
                 self.is_ether = true;
                 Ok(())
             }
+            What::Tag if !test.not && test.keys == [(&field::TAGGED[..], &field::TAGGED[..])] => {
+                self.is_tagged = true;
+                Ok(())
+            }
+            What::Tag => Err("it looks at whether frames have a tag".into()),
             What::Other | What::Number | What::Hardware | What::PathMss | What::MarkSet(_) | What::Data => {
                 Err(["the language does not match ", &value.text].concat())
             }
@@ -195,7 +208,7 @@ impl RuleReader {
                 }
             }
         }
-        if field == Field::Mac && !self.is_ether {
+        if field == Field::Mac && !self.is_ether && self.of == TableOf::Packets {
             return Err("it looks at frames of any kind".into());
         }
         self.add_test(test);
@@ -236,6 +249,23 @@ impl RuleReader {
         if test.keys.iter().any(|(first, last)| first != last) {
             return Err("protocols are in a range".into());
         }
+        let ether = value.what == What::Family { ether: true };
+        let family = |key: &[u8]| match (ether, key) {
+            (false, [2]) | (true, [8, 0]) => Some(Family::V4),
+            (false, [10]) | (true, [0x86, 0xdd]) => Some(Family::V6),
+            _ => None,
+        };
+        // Of frames there are more kinds than families; behind a tag they are not asked for.
+        let one = matches!(test.keys, [(key, _)] if family(key).is_some()) && !test.not;
+        if ether && self.of == TableOf::Frames && !one {
+            if self.is_tagged {
+                return Err("it looks at what is behind a tag".into());
+            }
+            let number = |key: &[u8]| key.try_into().ok().map(u16::from_be_bytes).map_or(0, u128::from);
+            let numbers = test.keys.iter().map(|(key, _)| (number(key), number(key)));
+            self.rule.tests.push(Test::new(Field::Ether, test.not, numbers.collect()));
+            return Ok(());
+        }
         if test.not {
             if value.what != What::Protocol {
                 return Err("families are excepted".into());
@@ -244,11 +274,6 @@ impl RuleReader {
             self.rule.tests.push(Test::new(Field::Proto, true, numbers.map(|n| (n, n)).collect()));
             return Ok(());
         }
-        let family = |key: &[u8]| match (value.what == What::Family { ether: true }, key) {
-            (false, [2]) | (true, [8, 0]) => Some(Family::V4),
-            (false, [10]) | (true, [0x86, 0xdd]) => Some(Family::V6),
-            _ => None,
-        };
         if value.what != What::Protocol {
             let (mut v4, mut v6) = (false, false);
             for (key, _) in test.keys {
@@ -417,9 +442,13 @@ impl RuleReader {
         if let Some([only]) = self.protos.as_deref() {
             self.rule.proto = Some(*only);
         }
-        let is_mac = |test: &Test| test.field == Field::Mac;
-        if self.is_ether && !self.rule.tests.iter().any(is_mac) {
+        let has = |field: Field| self.rule.tests.iter().any(|test| test.field == field);
+        let (mac, vlan) = (has(Field::Mac), has(Field::Vlan));
+        if self.is_ether && !mac {
             self.fail("the language does not match meta iiftype");
+        }
+        if self.is_tagged && !vlan {
+            self.fail("it looks at whether frames have a tag");
         }
         let folded = meet::fold(&mut self.rule);
         if !folded || meet::never(&self.rule) || self.protos.as_ref().is_some_and(Vec::is_empty) {

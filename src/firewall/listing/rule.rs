@@ -10,9 +10,10 @@ use super::sets::{self, Element, SetContent};
 use crate::base::name::IfName;
 use crate::base::range::Family;
 use crate::firewall::emit::UDATA_ORIGIN;
+use crate::firewall::field;
 use crate::firewall::nft::{UDATA_RULE_COMMENT, comment_udata, udata_comment};
 use crate::plan::listed::{ChainTarget, ListedRule, RulePart};
-use crate::plan::{Addresses, Field, PacketSide, PacketVerdict, Ports, Test};
+use crate::plan::{Addresses, Field, PacketSide, PacketVerdict, Ports, TableOf, Test};
 use crate::sys::nlattr::{self, attr, attrs};
 
 /// Verdicts of one map that become rules of their own.
@@ -27,6 +28,8 @@ const SHARED: &str = "one limit or log is for several rules of the language";
 pub struct Context<'a> {
     /// The only family of the table's packets.
     pub family: Option<Family>,
+    /// What its chains see.
+    pub of: TableOf,
     /// The table's sets, sorted by their names.
     pub sets: &'a [sets::ListedSet],
     /// The name of an interface now.
@@ -57,7 +60,7 @@ pub(super) struct ExprWalk<'a, 'c> {
 
 /// Reads a rule: NFTA_RULE_EXPRESSIONS and NFTA_RULE_USERDATA.
 pub fn read(context: &Context<'_>, expressions: &[u8], userdata: &[u8]) -> ListedRule {
-    let r = RuleReader::new(context.family);
+    let r = RuleReader::new(context.family, context.of);
     let mut walk = ExprWalk {
         context,
         stage: Stage::Matches,
@@ -226,6 +229,7 @@ impl<'a> ExprWalk<'a, '_> {
         let address =
             |family: Family, side: PacketSide| (What::Address { family, side }, side.of(" saddr", " daddr"));
         let at = |source| if offset == source { PacketSide::Source } else { PacketSide::Destination };
+        let is_frame = self.context.of == TableOf::Frames;
         let full = len as usize <= if v6 { 16 } else { 4 } && len > 0;
         let (what, word) = match (base, offset) {
             (1, 12 | 16) if !v6 && full => address(Family::V4, at(12)),
@@ -246,6 +250,11 @@ impl<'a> ExprWalk<'a, '_> {
             }
             (1, 0) if len == 2 && v6 => (What::Field(Field::Dscp), " ip6 dscp"),
             (0, 6) if len == 6 => (What::Field(Field::Mac), " ether saddr"),
+            (0, field::TAG) if len == 2 && is_frame => (What::Tag, " ether type"),
+            (0, field::TAG_NUMBER) if len == 2 && self.r.is_tagged => (What::Field(Field::Vlan), " vlan id"),
+            (0, field::TAG_TYPE) if len == 2 && self.r.is_tagged => {
+                (What::Family { ether: true }, " vlan type")
+            }
             _ => (What::Other, ""),
         };
         let head = match (what, base) {
@@ -254,7 +263,7 @@ impl<'a> ExprWalk<'a, '_> {
                 Some([17]) => "udp",
                 _ => "th",
             },
-            (What::Other | What::Field(_), _) if !word.is_empty() => "",
+            (What::Other | What::Field(_) | What::Tag | What::Family { .. }, _) if !word.is_empty() => "",
             (_, 1) if word.is_empty() => "@nh",
             (_, 2) if word.is_empty() => "@th",
             (_, _) if word.is_empty() => "@ll",

@@ -103,7 +103,8 @@ fn set_messages() -> (MsgBuf, MsgBuf) {
 }
 
 fn read(sets: &[sets::ListedSet], expressions: &[u8], userdata: &[u8]) -> crate::plan::listed::ListedRule {
-    let context = rule::Context { family: None, sets, interface: |_| None };
+    let context =
+        rule::Context { family: None, of: crate::plan::TableOf::Packets, sets, interface: |_| None };
     rule::read(&context, expressions, userdata)
 }
 

@@ -14,6 +14,8 @@ pub const REG32: u32 = 8;
 /// Base of a payload expression (`enum nft_payload_bases`).
 #[derive(Clone, Copy)]
 pub enum PayloadBase {
+    /// The frame's header.
+    LinkLayer = 0,
     /// The IP header.
     Network = 1,
     /// The TCP or UDP header.

@@ -19,6 +19,8 @@ pub enum Op {
     Commit,
     /// Adds or deletes the table.
     Table,
+    /// Likewise that for frames between ports of bridges.
+    FrameTable,
     /// Adds a chain.
     Chain(Name),
     /// Deletes a chain.
@@ -57,6 +59,7 @@ impl std::fmt::Display for Op {
         match self {
             Op::Commit => f.write_str("the transaction"),
             Op::Table => f.write_str("the table"),
+            Op::FrameTable => f.write_str("the table of family bridge"),
             Op::Chain(name) => write!(f, "chain {name}"),
             Op::DeleteChain(name) => write!(f, "to delete chain {name}"),
             Op::Flush(name) => write!(f, "to empty chain {name}"),
@@ -176,6 +179,9 @@ const NO_TABLES: &str = ": this kernel lacks nf_tables: load the module nf_table
 pub const NFLOG: &str = "nfnetlink_log";
 const NO_NFLOG: &str = ": this kernel lacks nfnetlink_log (on OpenWrt kmod-nfnetlink-log)";
 const NO_INET: &str = ": the nf_tables of this kernel lacks the family inet (nf_tables_inet)";
+const NO_BRIDGE: &str = ": the nf_tables of this kernel lacks the family bridge (NF_TABLES_BRIDGE)";
+const NO_TRACKING: &str = ": this kernel tracks no connections through a bridge (nf_conntrack_bridge, \
+    Linux 5.3 and newer), so that ct= and conns= mean nothing with dir=bridge";
 const NO_NETFILTER: &str = ": this kernel lacks nfnetlink: load the module nfnetlink, or install the package \
     that has it (on OpenWrt kmod-nfnetlink)";
 
@@ -194,6 +200,8 @@ fn advice(r: &Refusal) -> &'static str {
         (Errno::ENOMEM, _) => ": no memory for it, perhaps the cgroup's limit",
         (Errno::EAFNOSUPPORT, Op::Table) => NO_INET,
         (Errno::EPROTONOSUPPORT | Errno::EINVAL | Errno::EOPNOTSUPP, Op::Commit | Op::Table) => NO_TABLES,
+        (Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP, Op::FrameTable) => NO_BRIDGE,
+        (Errno::EPROTO, Op::Statement(_)) => NO_TRACKING,
         (Errno::EOPNOTSUPP, Op::Set(_)) => {
             ": this kernel lacks this kind of set (nft_set_hash, nft_set_rbtree)"
         }

@@ -89,6 +89,12 @@ impl Txn {
         }
     }
 
+    /// What follows is about another table.
+    pub fn turn_to(&mut self, table: TableId) {
+        self.close_elems();
+        self.table = table;
+    }
+
     /// From now on the generation of the ruleset is followed: what is known of it stands for `generation`.
     pub fn follow(&mut self, generation: u32) {
         (self.follows, self.generation) = (true, generation);
@@ -191,8 +197,12 @@ impl Txn {
         open
     }
 
+    fn op_of_table(&self) -> Op {
+        if i32::from(self.table.family) == libc::NFPROTO_BRIDGE { Op::FrameTable } else { Op::Table }
+    }
+
     fn begin_table(&mut self, flags: u16) {
-        let open = self.begin(Op::Table, msg::NEWTABLE, flags);
+        let open = self.begin(self.op_of_table(), msg::NEWTABLE, flags);
         if self.flags != 0 {
             self.buf.attr_be32(TABLE_FLAGS, self.flags);
         }
@@ -214,7 +224,7 @@ impl Txn {
 
     /// Deletes the table with all that is in it.
     pub fn delete_table(&mut self) {
-        let open = self.open(Op::Table, msg::DELTABLE, 0);
+        let open = self.open(self.op_of_table(), msg::DELTABLE, 0);
         self.buf.finish(open);
     }
 

@@ -144,6 +144,12 @@ impl Compiler<'_> {
                 }
                 _ => Test::new(field, extra.not, ranges(extra, row.form, field, part.family)),
             };
+            if let (Field::Ether, false, Values::Ranges(list)) = (field, test.not, &test.values)
+                && let Some(family) = ether_family(list)
+            {
+                part.family = Some(family);
+                continue;
+            }
             match test.values {
                 Values::Ranges(ref list) if list.is_empty() && extra.not => {}
                 Values::Ranges(ref list) if list.is_empty() => return false,
@@ -279,6 +285,16 @@ impl Compiler<'_> {
             }
         }
         parts.iter_mut().for_each(|part| part.tests.extend_from_slice(&tests));
+    }
+}
+
+/// The family that a type of frame is, if it is one: that is asked for in one way only.
+fn ether_family(list: &[(u128, u128)]) -> Option<Family> {
+    let is = |kind: u64| *list == [(kind.into(), kind.into())];
+    match () {
+        () if is(extra::ETHER_IP) => Some(Family::V4),
+        () if is(extra::ETHER_IP6) => Some(Family::V6),
+        () => None,
     }
 }
 

@@ -65,6 +65,10 @@ pub fn ours(table: &mut ListedTable, purpose: ExportPurpose) -> Exported {
         let last = chains(tables, dir).into_iter().rfind(|(_, chain)| is_own(dir, chain));
         export.policy(dir, own_policy(last.map(|(_, chain)| chain)));
     }
+    let frames = chains(tables, Direction::Bridge).into_iter().rfind(|(_, c)| is_own(Direction::Bridge, c));
+    if let Some((_, chain)) = frames {
+        export.policy(Direction::Bridge, own_policy(Some(chain)));
+    }
     export.sets();
     export.unsaid_objects();
     for table in tables {
@@ -112,7 +116,7 @@ pub fn all(tables: &mut [ListedTable]) -> Exported {
     for table in &*tables {
         export.comment(&["table ", &table.title].concat());
     }
-    for dir in Direction::ALL {
+    for dir in Direction::DECIDING {
         if meet_at(tables, dir) {
             export.out.meet.push(hook(dir));
             export.comment(

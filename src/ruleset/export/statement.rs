@@ -88,7 +88,7 @@ pub(super) fn with_loopback(dir: Direction, apart: bool, parts: Vec<RulePart>) -
     let list = |part: &RulePart| match dir {
         Direction::In => part.rule.iif.clone(),
         Direction::Out | Direction::Post | Direction::Local => part.rule.oif.clone(),
-        Direction::Fwd | Direction::Pre => None,
+        Direction::Fwd | Direction::Pre | Direction::Bridge => None,
     };
     let silent = |list: &plan::Interfaces| {
         let named = list.names.iter().any(|name| name.matches("lo"));

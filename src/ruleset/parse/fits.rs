@@ -1,29 +1,37 @@
 #![forbid(unsafe_code)]
 //! Keys of a rule that do not go together.
 
-use super::{StatementReader, family_word};
+use super::StatementReader;
 use crate::base::diag::Bad;
 use crate::plan::{Direction, ct};
-use crate::ruleset::ast::{Action, Address, InterfaceList, RuleStatement};
+use crate::ruleset::ast::{Action, Address, InterfaceList, Protos, RuleStatement};
 use crate::ruleset::extra::{self, at};
-use crate::ruleset::words::key;
+use crate::ruleset::words::{family_word, key};
 
+/// Said of what is not for frames, and of refusing one.
+pub(super) const NO_BRIDGE: &str = " does not go with dir=bridge";
+pub(super) const NO_ANSWER: &str = "a bridge answers nobody: drop";
 const PORTS: &str = "expected proto=tcp or proto=udp";
 
 impl StatementReader<'_, '_> {
     /// Keys that do not go together.
     pub(super) fn fits(&mut self, rule: &RuleStatement) {
-        for wrong in basics(rule).iter().filter(|misfit| misfit.is) {
-            if let Some(pair) = self.find(wrong.key) {
-                self.key_wrong(&pair, wrong.what, wrong.hint);
-            }
-        }
+        self.misfits(&basics(rule));
         let family = rule.only_family();
         for (key, list) in [(key::SRC, &rule.src), (key::DST, &rule.dst)] {
             let other = |a: &&Address| matches!((a, family), (Address::Range(r), Some(f)) if r.family() != f);
             if let (Some(Address::Range(range)), Some(pair)) = (list.iter().find(other), self.find(key)) {
                 let what = [range.to_string().as_str(), " is not of family ", family_word(family)].concat();
                 self.bad(&pair, *Bad::new(0..pair.value().len(), what, "addresses of the rule's family"));
+            }
+        }
+    }
+
+    /// Says what does not fit.
+    fn misfits(&mut self, all: &[Misfit]) {
+        for wrong in all.iter().filter(|misfit| misfit.is) {
+            if let Some(pair) = self.find(wrong.key) {
+                self.key_wrong(&pair, wrong.what, wrong.hint);
             }
         }
     }
@@ -38,10 +46,16 @@ impl StatementReader<'_, '_> {
                 self.key_wrong(&pair, what, hint);
             }
         }
-        for wrong in translation(rule).iter().chain(&bounds(rule)).filter(|misfit| misfit.is) {
-            if let Some(pair) = self.find(wrong.key) {
-                self.key_wrong(&pair, wrong.what, wrong.hint);
-            }
+        // Of most rules only a few of these can be wrong.
+        let more = !rule.extras.is_empty();
+        if rule.action.is_nat() || rule.dir.is_nat() || rule.to.is_some() {
+            self.misfits(&translation(rule));
+        }
+        if rule.limit.is_some() || more {
+            self.misfits(&bounds(rule));
+        }
+        if rule.dir == Direction::Bridge || more {
+            self.misfits(&frames(rule));
         }
         if matches!(rule.action, Action::Snat | Action::Dnat) && rule.to.is_none() {
             self.required(key::TO);
@@ -138,6 +152,37 @@ fn translation(rule: &RuleStatement) -> [Misfit; 7] {
             PORTS,
         ),
         misfit(key::CT, states && rule.dir.is_nat(), " with dnat or snat", "nat rules make it so"),
+    ]
+}
+
+/// What does not go with frames between ports of a bridge.
+fn frames(rule: &RuleStatement) -> [Misfit; 8] {
+    let is = rule.dir == Direction::Bridge;
+    let kind = |list: &[Address]| is && list.iter().any(|a| matches!(a, Address::Kind(_)));
+    let auto = |list: &InterfaceList| is && *list == InterfaceList::Auto;
+    let of_ip =
+        rule.family.is_some() || rule.proto != Protos::ALL || !rule.src.is_empty() || !rule.dst.is_empty();
+    let extra = |row: u8| key::EXTRA + usize::from(row);
+    let (bridge, ports, routes) = (NO_BRIDGE, "name ports of the bridge", "a bridge knows no routes");
+    [
+        misfit(key::ACTION, is && rule.action == Action::Reject, bridge, NO_ANSWER),
+        misfit(
+            key::ACTION,
+            is && matches!(rule.action, Action::Group(_) | Action::Add(..)),
+            bridge,
+            "groups, and sets that rules fill, are for packets",
+        ),
+        misfit(key::SRC, kind(&rule.src), bridge, routes),
+        misfit(key::DST, kind(&rule.dst), bridge, routes),
+        misfit(key::IIF, auto(&rule.iif), bridge, ports),
+        misfit(key::OIF, auto(&rule.oif), bridge, ports),
+        misfit(extra(at::RPF), is && rule.extra(at::RPF).is_some(), bridge, routes),
+        misfit(
+            extra(at::ETHER),
+            of_ip && rule.extra(at::ETHER).is_some(),
+            " with what only IP has",
+            "IPv4 is family=ip; ether= stands beside proto=all",
+        ),
     ]
 }
 

@@ -1,11 +1,11 @@
 #![forbid(unsafe_code)]
 //! The items of lists: addresses, ports, interfaces, elements of sets.
 
-use super::{expected, family_word};
 use crate::base::diag::{Bad, Checked};
 use crate::base::name::IfName;
 use crate::base::range::Family;
 use crate::ruleset::ast::{Address, InterfaceList, Port, SetElements};
+use crate::ruleset::words::{expected, family_word};
 use crate::ruleset::{value, words};
 
 const NO_INTERFACE: &str = "is not an interface name";

@@ -2,13 +2,13 @@
 //! Statements `rule` and `nat`: the values of their keys.
 
 use super::items::{addresses, interfaces, ports};
-use super::{NONE, StatementReader, expected};
+use super::{NONE, StatementReader};
 use crate::base::diag::{Bad, Checked};
 use crate::base::name::NAME_MAX;
 use crate::plan::Direction;
 use crate::ruleset::ast::{Action, Extra, LimitOption, Protos, RuleStatement, not};
 use crate::ruleset::lex::Pair;
-use crate::ruleset::words::{self, key};
+use crate::ruleset::words::{self, expected, key};
 use crate::ruleset::{extra, value};
 use smallvec::SmallVec;
 

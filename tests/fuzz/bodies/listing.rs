@@ -4,7 +4,7 @@
 use mef::base::range::Family;
 use mef::firewall::listing::{rule, sets};
 use mef::plan::listed::{ChainBase, ListedChain, ListedTable};
-use mef::plan::{Direction, Policy};
+use mef::plan::{Direction, Policy, TableOf};
 use mef::ruleset::{canonical, export};
 use mef::sys::nlattr::MsgBuf;
 
@@ -47,7 +47,8 @@ pub fn run(data: &[u8]) {
             }
         }
     }
-    let context = rule::Context { family, sets: &known, interface: |_| None };
+    let of = if ours { TableOf::Packets } else { TableOf::Frames };
+    let context = rule::Context { family, of, sets: &known, interface: |_| None };
     let listed = rule::read(&context, expressions, userdata);
     for (name, base) in [
         ("input", ChainBase::Filter(Direction::In, 0, Policy::Drop)),

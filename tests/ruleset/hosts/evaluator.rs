@@ -69,7 +69,9 @@ impl Evaluator {
         let Seen { dir, iif, oif, uplink, shot } = seen;
         let v6 = shot.src.is_ipv6();
         let (proto, ports, state) = match shot.load {
-            Load::Tcp(port) => ("tcp", Some(port), "new"),
+            // Conntrack takes up a connection in its middle, but not by its second packet.
+            Load::Tcp(port) | Load::TcpMiddle(port) => ("tcp", Some(port), "new"),
+            Load::TcpAnswer(port) => ("tcp", Some(port), "invalid"),
             Load::Udp(port) => ("udp", Some(port), "new"),
             Load::Icmp(kind) => {
                 let state = match (v6, kind) {

@@ -127,6 +127,7 @@ impl Written {
             }
             2 | 3 => Written::set(rng),
             4 => Written::nat(rng),
+            5 => Written::frames(rng),
             _ => Written::rule(rng),
         }
     }
@@ -205,6 +206,27 @@ impl Written {
             comment: if is_commented { comment } else { String::new() },
             ..written
         }
+    }
+
+    /// Of frames between ports of a bridge, without what has texts of its own.
+    fn frames(rng: &mut Rng) -> Written {
+        let is_ip = rng.bool();
+        let proto = if is_ip { pick(rng, &PROTOCOLS) } else { "all" };
+        let port = |rng: &mut Rng| pick(rng, &["tap1", "tap*,p2", "!p2", "any"]).to_owned();
+        let ethers = ["arp", "ip,ip6,arp", "!0x88cc", "0x8100-0x88ff,rarp", "pppoe"];
+        let all = [
+            ("iif", rng.bool(), port(rng)),
+            ("oif", rng.bool(), port(rng)),
+            ("src", is_ip && rng.bool(), v4(rng)),
+            ("ether", !is_ip, pick(rng, &ethers).to_owned()),
+            ("vlan", rng.bool(), pick(rng, &["3", "3,7-9", "!0", "0-4095"]).to_owned()),
+            ("mac", rng.bool(), pick(rng, &MACS).to_owned()),
+        ];
+        let all = all.into_iter().filter(|(key, is, _)| *is && (*key != "src" || !proto.contains("icmp6")));
+        let action = pick(rng, &["accept", "drop", "count"]).to_owned();
+        let mut pairs = vec![("dir", "bridge".to_owned()), ("action", action), ("proto", proto.to_owned())];
+        pairs.extend(all.map(|(key, _, value)| (key, value)));
+        Written::new(rng, "rule", pairs)
     }
 
     /// Without what has texts of its own.
