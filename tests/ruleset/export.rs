@@ -347,7 +347,7 @@ fn ten_thousand_rules() {
     let rule = |i: u32| {
         let (port, a, b) = (i % 60_000 + 1, i / 256, i % 256);
         // Each list is a set, and the time that a kernel takes for these grows with their square.
-        let more = if i % 10 == 0 { format!(",{}", port + 2) } else { String::new() };
+        let more = if i.is_multiple_of(10) { format!(",{}", port + 2) } else { String::new() };
         format!(
             "rule dir=in action=drop proto=tcp dport={port}{more} src=10.{a}.{b}.1 limit=5/m log=prefix:x\n"
         )
