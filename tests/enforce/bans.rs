@@ -143,6 +143,7 @@ impl World {
     }
 
     fn restart(&mut self, loses_table: bool) {
+        let start = clock();
         self.enforcer = None;
         if loses_table {
             let args = ["delete", "table", "inet", "mef_guard"];
@@ -151,6 +152,7 @@ impl World {
         self.enforcer = Some(open(&self.dir));
         self.enforcer().guard().ensure().unwrap();
         self.enforcer().restore(wall(), &mut |e| panic!("{e}")).unwrap();
+        self.took(start);
     }
 
     /// Compares every address with what the kernel has.
