@@ -366,7 +366,8 @@ mod tests {
         let scratch = ScratchDir::new();
         let root = Root::new(scratch.path());
         let put = |path: &str, text: &str| root.write(path, text.as_bytes(), 0o644).unwrap();
-        put("/run/systemd/system/x", "");
+        std::fs::create_dir(scratch.path().join("sbin")).unwrap();
+        std::os::unix::fs::symlink("/lib/systemd/systemd", scratch.path().join("sbin/init")).unwrap();
         assert_eq!(starts_at_boot(&root), None);
         // Somebody's own, of which nobody knows what it does.
         put("/etc/systemd/system/mef.service", "[Service]\nExecStart=/usr/sbin/mef daemon\n");
