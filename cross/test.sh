@@ -26,11 +26,12 @@ step() {
     if timed "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); say "FAILED: $name"; fi
 }
 
-# behind NAME COMMAND...: begins one more step, which gets what the others leave of the processors.
+# behind NAME COMMAND...: begins one more step, which gets what the others leave of the processors. It has a
+# session of its own, so that it can be ended with all that it has begun.
 behind() {
     local name=$1
     shift
-    (timed nice -n 19 "$@") >"$(log "behind-${name//\//-}")" 2>&1 &
+    (timed setsid nice -n 19 "$@") >"$(log "behind-${name//\//-}")" 2>&1 &
     running[$name]=$!
 }
 
@@ -38,6 +39,7 @@ behind() {
 ended() {
     say "test: $1, begun before"
     if wait "${running[$1]}"; then passed=$((passed + 1)); else failed=$((failed + 1)); say "FAILED: $1"; fi
+    running[$1]=ended
     cat "$(log "behind-${1//\//-}")"
 }
 
@@ -72,8 +74,10 @@ cargo_test() { "$cargo" test --locked --no-fail-fast 2>&1 | tee "$1"; }
 
 # leave: ends what runs behind, however the tests end.
 leave() {
-    local pid
-    for pid in "${running[@]}"; do pkill -P "$pid" || true; done
+    local pid session
+    for pid in "${running[@]}"; do
+        [ "$pid" = ended ] || for session in $(pgrep -P "$pid"); do kill -- "-$session" || true; done
+    done
     [ -z "$made" ] || rmdir "$made"
 }
 

@@ -11,10 +11,14 @@ if [ "${1-}" != inside ]; then
         say "fetching nftables of Debian trixie"
         open_suite trixie "$(dpkg --print-architecture)" "$other.apt"
         apt-get -c "$apt/apt.conf" -qq -y -d -o APT::Install-Recommends=0 install nftables netbase >/dev/null
-        for deb in "$other.apt"/cache/archives/*.deb; do dpkg -x "$deb" "$other"; done
+        rm -rf "$other" "$other.new"
+        for deb in "$other.apt"/cache/archives/*.deb; do dpkg -x "$deb" "$other.new"; done
         rm -rf "$other.apt"
-        for name in bin sbin lib lib64; do [ -e "$other/$name" ] || ln -s "usr/$name" "$other/$name"; done
-        mkdir -p "$other/tmp"
+        for name in bin sbin lib lib64; do
+            [ -e "$other.new/$name" ] || ln -s "usr/$name" "$other.new/$name"
+        done
+        mkdir -p "$other.new/tmp"
+        mv "$other.new" "$other"
     fi
     exec unshare --net --mount --propagation private bash "$0" inside "$@"
 fi
@@ -33,13 +37,17 @@ of() {
 }
 listed() { of "$1" list ruleset | sed 's/packets [0-9]* bytes [0-9]*/packets 0 bytes 0/'; }
 
-# read_back FILE LISTS READS: what one of them lists of a rule set, the other one reads.
+# Each rule of ours counts.
+rules() { grep -c 'counter packets' "$1"; }
+
+# read_back FILE LISTS READS: what one of them lists of a rule set, the other one reads, and no rule is lost.
 read_back() {
-    "$mef" load --force "$1" >/dev/null 2>&1 || return 1
-    listed "$2" >"$work/listed"
+    "$mef" load --force "$1" >/dev/null 2>"$work/said" || { cat "$work/said"; return 1; }
+    listed "$2" >"$work/first"
     nft flush ruleset
-    of "$3" -f /tmp/listed || return 1
+    of "$3" -f /tmp/first || return 1
     listed "$3" >"$work/listed"
+    [ "$(rules "$work/first")" = "$(rules "$work/listed")" ] || return 1
     nft flush ruleset
     of "$3" -f /tmp/listed || return 1
     listed "$3" >"$work/again"
