@@ -9,6 +9,15 @@ use crate::pattern::{Demand, MatchScratch, Pattern};
 /// Names that a pattern may begin with, at most.
 const NAMES_MAX: usize = 16;
 
+/// What messages may begin with. A date is none of it.
+const PROSE: [&str; 6] =
+    ["", "word ", "a word ", "words in a row ", "error 12 ", "more than 2 words of 12 letters "];
+/// What lines begin with before the host.
+const DATES: [&str; 3] =
+    ["Nov 26 02:10:00 ", "2026-11-26T02:10:00+00:00 ", "2026-11-26T02:10:00.123456+00:00 "];
+/// A host for patterns that name none.
+const ANY_HOST: &str = "host";
+
 /// What a pattern says of the writer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Writer {
@@ -27,7 +36,8 @@ pub(super) fn writer(pattern: &str, programs: &[String]) -> Writer {
     let mut other = false;
     for colon in colons(pattern) {
         let (Some(head), Some(rest)) = (pattern.get(..colon), pattern.get(colon + 1..)) else { continue };
-        let names = [names(head.trim_start_matches('^')), names(words(head).1)].concat();
+        let words = HeadWords::of(head);
+        let names = [names(head.trim_start_matches('^')), names(words.last)].concat();
         // A message may have a colon, too: only a number in brackets, or the whole name, says that this is
         // none.
         let pid = head.contains("\\[");
@@ -38,13 +48,15 @@ pub(super) fn writer(pattern: &str, programs: &[String]) -> Writer {
         let is_own = |name: &&str| programs.iter().any(|p| Program::new(p).fits(name.as_bytes()));
         let plain = programs.iter().filter(|program| !program.contains('*')).map(String::as_str);
         let own = names.iter().map(String::as_str).filter(is_own);
-        if plain.chain(own).any(|name| fits(head, name)) {
+        // A number in brackets stands behind the name of a program, whatever stands before it.
+        let host = if words.last.contains("\\[") { words.literal_host() } else { words.host() };
+        if plain.chain(own).any(|name| fits(head, &host, name)) {
             let rest = without_space(rest);
             return Writer::Own([if rest.starts_with('^') { "" } else { "^" }, rest].concat());
         }
         // Messages may begin with a level and a number in brackets, in capitals.
         let is_lower = |name: &&String| !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase());
-        other |= pid && names.iter().filter(is_lower).any(|name| fits(head, name));
+        other |= pid && names.iter().filter(is_lower).any(|name| fits(head, &host, name));
     }
     if other {
         Writer::Other
@@ -56,45 +68,70 @@ pub(super) fn writer(pattern: &str, programs: &[String]) -> Writer {
 }
 
 /// Whether a pattern that is tied to the beginning has the name of a program behind what can only be the
-/// date and the host of its lines.
+/// date and the host of its lines: no message begins with it.
 fn stands_behind(pattern: &str, program: &str) -> bool {
     let anchored = pattern.starts_with('^') || pattern.starts_with("\\A");
     let head = pattern.find(program).filter(|_| anchored).and_then(|at| pattern.get(..at));
     let Some(head) = head.filter(|head| !head.contains("(?P<") && !head.contains('<')) else { return false };
-    let Ok(compiled) = Pattern::new(&[head, "$"].concat(), Demand::Nothing) else { return false };
-    let mut scratch = MatchScratch::for_patterns([&compiled].into_iter());
-    let mut is = |text: String| compiled.is_match(text.as_bytes(), &mut scratch);
-    !is(String::new()) && before(head).any(is)
+    let host = HeadWords::of(head).host();
+    let dated: Vec<String> = before(&host).skip(1).collect();
+    !fits_any(head, &PROSE) && fits_any(head, &dated)
 }
 
-/// The last but one and the last word of a beginning. Patterns have blanks in many forms.
-fn words(head: &str) -> (&str, &str) {
-    let blank = |text: &str| {
-        let ends = [" ", "\\s", "\\x20"].iter().filter_map(|blank| Some(text.rfind(blank)? + blank.len()));
-        ends.max().unwrap_or(0)
-    };
-    let (rest, last) = head.split_at(blank(head));
-    let rest = rest.trim_end_matches(' ').trim_end_matches("\\s").trim_end_matches("\\x20");
-    let more = ['+', '*', '?'];
-    (rest.get(blank(rest)..).unwrap_or_default().trim_start_matches(more), last.trim_start_matches(more))
+/// The last words of a beginning. Patterns have blanks in many forms.
+struct HeadWords<'p> {
+    /// All before the last but one.
+    rest: &'p str,
+    last_but_one: &'p str,
+    last: &'p str,
 }
 
-/// What can stand in front of the writer: nothing, or a date and a host, which the pattern may name.
-fn before(head: &str) -> impl Iterator<Item = String> {
-    const DATES: [&str; 3] =
-        ["Nov 26 02:10:00 ", "2026-11-26T02:10:00+00:00 ", "2026-11-26T02:10:00.123456+00:00 "];
-    let host = literal(words(head).0).filter(|host| !host.is_empty()).unwrap_or_else(|| "host".to_owned());
-    let dated = DATES.iter().map(move |date| [date, &*host, " "].concat());
+impl HeadWords<'_> {
+    fn of(head: &str) -> HeadWords<'_> {
+        let blank = |text: &str| {
+            let ends =
+                [" ", "\\s", "\\x20"].iter().filter_map(|blank| Some(text.rfind(blank)? + blank.len()));
+            ends.max().unwrap_or(0)
+        };
+        let (front, last) = head.split_at(blank(head));
+        let front = front.trim_end_matches(' ').trim_end_matches("\\s").trim_end_matches("\\x20");
+        let (rest, last_but_one) = front.split_at(blank(front));
+        let more = ['+', '*', '?'];
+        let (last_but_one, last) = (last_but_one.trim_start_matches(more), last.trim_start_matches(more));
+        HeadWords { rest, last_but_one, last }
+    }
+
+    /// The host that lines of the pattern have if its last but one word is that: the one which it names.
+    fn literal_host(&self) -> String {
+        let named = literal(self.last_but_one).filter(|host| !host.is_empty());
+        named.unwrap_or_else(|| ANY_HOST.to_owned())
+    }
+
+    /// Likewise if a date stands before it: else it is a word of a message, and lines have any host.
+    fn host(&self) -> String {
+        let is_dated = fits_any(self.rest, &DATES) && !fits_any(self.rest, &PROSE);
+        if is_dated { self.literal_host() } else { ANY_HOST.to_owned() }
+    }
+}
+
+/// What can stand in front of the writer: nothing, or a date and a host.
+fn before(host: &str) -> impl Iterator<Item = String> {
+    let dated = DATES.iter().map(move |date| [date, host, " "].concat());
     std::iter::once(String::new()).chain(dated)
 }
 
-/// Whether a pattern's beginning fits how lines of this program begin.
-fn fits(head: &str, program: &str) -> bool {
-    let Ok(pattern) = Pattern::new(&[head, ":$"].concat(), Demand::Nothing) else { return false };
+/// Whether one of these texts can be all that a pattern's beginning stands for.
+fn fits_any(head: &str, texts: &[impl AsRef<str>]) -> bool {
+    let Ok(pattern) = Pattern::new(&[head, "$"].concat(), Demand::Nothing) else { return false };
     let mut scratch = MatchScratch::for_patterns([&pattern].into_iter());
-    let mut is = |text: String| pattern.is_match(text.as_bytes(), &mut scratch);
-    before(head)
-        .any(|before| is([&before, program, "[12345]:"].concat()) || is([&before, program, ":"].concat()))
+    texts.iter().any(|text| pattern.is_match(text.as_ref().as_bytes(), &mut scratch))
+}
+
+/// Whether a pattern's beginning fits how lines of this program begin.
+fn fits(head: &str, host: &str, program: &str) -> bool {
+    let text = |before: &str| [[before, program, "[12345]:"].concat(), [before, program, ":"].concat()];
+    let texts: Vec<String> = before(host).flat_map(|before| text(&before)).collect();
+    fits_any(&[head, ":"].concat(), &texts)
 }
 
 /// Where colons stand outside of groups and classes.
@@ -188,6 +225,9 @@ mod tests {
             (r".* sshd\[\d+\]: Failed", &["sshd"], "^Failed"),
             (r"^\w+ \d+ [\d:]+ \S+ postfix/smtpd\[\d+\]: x", &["postfix"], "^x"),
             (r"^Nov\s+\d+\s+\S+\s+mx\.example\.net\s+postfix/smtpd\[\d+\]: x", &["postfix"], "^x"),
+            (r"\d\d:\d\d:\d\d mx dovecot: x", &["dovecot"], "^x"),
+            (r"^\d{4}-\S+ mx dovecot: x", &["dovecot"], "^x"),
+            (r"^.* mx sshd\[\d+\]: x", &["sshd"], "^x"),
             (r"postfix/(?:submission/)?smtpd\[\d+\]: warning", &["postfix/*"], "^warning"),
             (r"postfix/(submission/|)smtpd\[\d+\]: warning", &["*"], "^warning"),
             (r"postfix/(?:smtps|submission)/smtpd\[\d+\]: warning", &["postfix"], "^warning"),
@@ -207,6 +247,13 @@ mod tests {
             r"^warning: \S+\[<HOST>\]: SASL",
             r"^[^:]+: a",
             r"^NOTICE ?\[\d+\]:? chan_sip\.c: Registration from <HOST>",
+            r"service sshd: authentication failure <HOST>",
+            r"^.* service sshd: authentication failure <HOST>",
+            r"^\S+ in service sshd: authentication failure <HOST>",
+            r"error \d+ of service sshd: authentication failure <HOST>",
+            r"error \[\d+\] service sshd: authentication failure <HOST>",
+            r"^.* sshd closed <HOST>",
+            r"^\S+ \S+ sshd closed <HOST>",
         ] {
             assert_eq!(of(pattern, &["sshd", "postfix/smtpd"]), Writer::None, "{pattern}");
         }
@@ -231,8 +278,15 @@ mod tests {
         ] {
             assert_ne!(of(pattern, &["sshd"]), Writer::Before, "{pattern}");
         }
-        assert_eq!(words(r"^\w+\s+\d+ +\S+ host\s+a"), ("host", "a"));
-        assert_eq!((words("a b"), words("a"), words("")), (("a", "b"), ("", "a"), ("", "")));
+        for (head, rest, last_but_one, last) in [
+            (r"^\w+\s+\d+ +\S+ host\s+a", r"^\w+\s+\d+ +\S+ ", "host", "a"),
+            ("a b", "", "a", "b"),
+            ("a", "", "", "a"),
+            ("", "", "", ""),
+        ] {
+            let words = HeadWords::of(head);
+            assert_eq!((words.rest, words.last_but_one, words.last), (rest, last_but_one, last));
+        }
     }
 
     #[test]
