@@ -121,13 +121,20 @@ impl Drop for Screen {
     }
 }
 
-/// Bytes that are read of a line.
-const LINE: usize = 64;
+/// Bytes of a line that may be an answer.
+const ANSWER_MAX: usize = 64;
+/// Bytes of a line at a terminal, at most: it is read as a whole, so that its end is no line of its own.
+const TERMINAL_LINE: usize = 4096;
+/// Bytes that are read of a pipe: some programs write for ever, and nothing of it is an answer.
+const PIPE_MAX: usize = 4096;
 
 /// What was typed.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Typed {
     /// A line, without spaces around it.
     Line(Vec<u8>),
+    /// A line that is too long for an answer.
+    LongLine,
     /// Nothing, so far.
     Nothing,
     /// Who types is not talking to us: we are in the background, or the terminal hung up.
@@ -135,6 +142,14 @@ pub enum Typed {
         /// It hung up.
         gone: bool,
     },
+}
+
+impl Typed {
+    /// A line, its end with it or not.
+    fn of(line: &[u8]) -> Typed {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        if line.len() > ANSWER_MAX { Typed::LongLine } else { Typed::Line(line.trim_ascii().to_vec()) }
+    }
 }
 
 /// Where answers come from.
@@ -149,8 +164,17 @@ pub enum AnswersFrom {
 /// Who answers: the terminal that controls this process, or what its standard input is.
 pub struct Terminal {
     input: File,
-    /// A line of a pipe that has begun. A terminal gives whole ones.
-    begun: Option<Vec<u8>>,
+    /// What was read of a pipe. A terminal gives whole lines.
+    pipe: Option<PipeState>,
+}
+
+/// What was read of a pipe.
+#[derive(Default)]
+struct PipeState {
+    /// Bytes, all in all.
+    taken: usize,
+    /// The line that has begun: one byte more than an answer may have, at most.
+    line: Vec<u8>,
 }
 
 impl Terminal {
@@ -164,10 +188,11 @@ impl Terminal {
     /// Standard input, unless it is a terminal or has already ended.
     fn piped() -> Option<Terminal> {
         let input = stdio::stdin().ok().filter(|input| !isatty(input).unwrap_or(true))?;
-        let mut this = Terminal { input, begun: Some(Vec::new()) };
-        if stdio::has_more(&this.input) && matches!(this.byte(), Typed::Elsewhere { .. }) {
+        let (mut this, mut pipe) = (Terminal { input, pipe: None }, PipeState::default());
+        if stdio::has_more(&this.input) && matches!(pipe.byte(&mut this.input), Typed::Elsewhere { .. }) {
             return None;
         }
+        this.pipe = Some(pipe);
         Some(this)
     }
 
@@ -176,7 +201,7 @@ impl Terminal {
         // non-blocking.
         let anew = open("/dev/tty", OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty());
         let stdin = || stdio::stdin().ok().filter(|input| isatty(input).unwrap_or(false));
-        let this = Terminal { input: anew.ok().map(File::from).or_else(stdin)?, begun: None };
+        let this = Terminal { input: anew.ok().map(File::from).or_else(stdin)?, pipe: None };
         if this.is_ours() {
             this.forget();
         }
@@ -191,46 +216,23 @@ impl Terminal {
     /// Whether it is a pipe: whoever has answered has no more to say.
     #[must_use]
     pub fn is_piped(&self) -> bool {
-        self.begun.is_some()
+        self.pipe.is_some()
     }
 
     /// Takes what is there.
     pub fn read(&mut self) -> Typed {
-        if self.is_piped() {
-            return self.byte();
+        if let Some(pipe) = &mut self.pipe {
+            return pipe.byte(&mut self.input);
         }
         if !self.is_ours() {
             return Typed::Elsewhere { gone: false };
         }
-        let mut line = [0; LINE];
+        let mut line = [0; TERMINAL_LINE];
         match self.input.read(&mut line) {
-            Ok(n) if n > 0 => Typed::Line(line.get(..n).unwrap_or_default().trim_ascii().to_vec()),
+            Ok(n) if n > 0 => Typed::of(line.get(..n).unwrap_or_default()),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Typed::Nothing,
             _ => Typed::Elsewhere { gone: true },
         }
-    }
-
-    /// Takes one byte of a pipe: what follows the line stays there, where it wakes who waits.
-    fn byte(&mut self) -> Typed {
-        let begun = self.begun.get_or_insert_default();
-        let mut byte = [0];
-        match self.input.read(&mut byte) {
-            Ok(1) if byte != *b"\n" => {
-                // What is longer is no answer, and its end is none either.
-                if begun.len() < LINE {
-                    begun.push(byte[0]);
-                }
-                return Typed::Nothing;
-            }
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                return Typed::Nothing;
-            }
-            Ok(1) => {}
-            // The last line may lack its end.
-            Ok(_) if !begun.is_empty() => {}
-            _ => return Typed::Elsewhere { gone: false },
-        }
-        Typed::Line(std::mem::take(begun).trim_ascii().to_vec())
     }
 
     /// Whether what is typed is for this process: reading in the background would stop it. A terminal that
@@ -241,8 +243,75 @@ impl Terminal {
     }
 }
 
+impl PipeState {
+    /// Takes one byte: what follows the line stays there, where it wakes who waits.
+    fn byte(&mut self, input: &mut impl Read) -> Typed {
+        if self.taken == PIPE_MAX {
+            return Typed::Elsewhere { gone: false };
+        }
+        let mut byte = [0];
+        match input.read(&mut byte) {
+            Ok(1) => {
+                self.taken += 1;
+                if byte != *b"\n" {
+                    // What is longer is no answer, and its end is none either.
+                    if self.line.len() <= ANSWER_MAX {
+                        self.line.push(byte[0]);
+                    }
+                    return Typed::Nothing;
+                }
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Typed::Nothing;
+            }
+            // The last line may lack its end.
+            Ok(_) if !self.line.is_empty() => {}
+            _ => return Typed::Elsewhere { gone: false },
+        }
+        Typed::of(&std::mem::take(&mut self.line))
+    }
+}
+
 impl AsFd for Terminal {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.input.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a pipe says up to its end, or until nothing more is read of it.
+    fn lines(mut input: &[u8]) -> Vec<Typed> {
+        let (mut pipe, mut all) = (PipeState::default(), Vec::new());
+        loop {
+            match pipe.byte(&mut input) {
+                Typed::Nothing => {}
+                Typed::Elsewhere { .. } => return all,
+                line => all.push(line),
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_no_answer_whatever_it_begins_with() {
+        let yes = || Typed::Line(b"yes".to_vec());
+        let padded = |blanks: usize, end: &str| ["yes", &" ".repeat(blanks), end].concat().into_bytes();
+        assert_eq!(lines(b"yes"), [yes()]);
+        assert_eq!(lines(b" yes \r\nno\n"), [yes(), Typed::Line(b"no".to_vec())]);
+        assert_eq!(lines(&padded(61, "\n")), [yes()]);
+        assert_eq!(lines(&padded(62, "\n")), [Typed::LongLine]);
+        assert_eq!(lines(&padded(61, "no way")), [Typed::LongLine]);
+        assert_eq!(lines(&padded(61, "no way\nyes\n")), [Typed::LongLine, yes()]);
+        assert_eq!(Typed::of(&padded(61, "no way\n")), Typed::LongLine);
+        assert_eq!(Typed::of(&padded(61, "\n")), yes());
+    }
+
+    #[test]
+    fn a_pipe_without_end_has_one() {
+        assert_eq!(lines(&b"y\n".repeat(PIPE_MAX)).len(), PIPE_MAX / 2);
+        assert_eq!(lines(&b"\n".repeat(2 * PIPE_MAX)).len(), PIPE_MAX);
+        assert_eq!(lines(&vec![b'y'; 2 * PIPE_MAX]), []);
     }
 }

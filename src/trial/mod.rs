@@ -231,7 +231,7 @@ impl TrialTurn {
             }
             Side::Parent => drop((theirs, listener)),
         }
-        let loader = TrialCaller { watcher: ours, answers: trial.answers, terminal: None };
+        let loader = TrialCaller { watcher: ours, answers: trial.answers, terminal: None, hint: Some(HINT) };
         if let Some(end) = loader.wait(trial.seconds, tell)? {
             return Ok(end);
         }
@@ -339,6 +339,8 @@ struct TrialCaller {
     watcher: UnixStream,
     answers: AnswersFrom,
     terminal: Option<Terminal>,
+    /// What an answer may be; a pipe is told once.
+    hint: Option<&'static str>,
 }
 
 impl TrialCaller {
@@ -412,6 +414,14 @@ impl TrialCaller {
         }
     }
 
+    /// Says what an answer may be: to a person each time, to a program, which does not read it, once.
+    fn hint(&mut self, tell: &mut dyn FnMut(&str)) {
+        let is_piped = self.terminal.as_ref().is_some_and(Terminal::is_piped);
+        if let Some(hint) = if is_piped { self.hint.take() } else { Some(HINT) } {
+            tell(hint);
+        }
+    }
+
     fn typed(&mut self, tell: &mut dyn FnMut(&str)) {
         let Some(terminal) = &mut self.terminal else { return };
         match terminal.read() {
@@ -420,9 +430,10 @@ impl TrialCaller {
                 b"yes" => self.answer(KEEP),
                 b"no" => self.answer(TURN_DOWN),
                 b"" => {}
-                _ => tell("type yes to keep the rules, no to go back now"),
+                _ => self.hint(tell),
             },
-            // The end of a pipe says nothing about the terminal.
+            Typed::LongLine => self.hint(tell),
+            // The end of a pipe, or one without end, says nothing about the terminal.
             Typed::Elsewhere { gone: false } if self.answers == AnswersFrom::StandardInput => {
                 self.answers = AnswersFrom::Terminal;
                 self.listen(self.answers, tell);
@@ -440,4 +451,5 @@ impl TrialCaller {
     }
 }
 
+const HINT: &str = "type yes to keep the rules, no to go back now";
 const ELSEWHERE: &str = "see whether a new connection works; then `mef confirm` keeps them";

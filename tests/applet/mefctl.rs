@@ -102,6 +102,13 @@ fn rules_without_yes_go_again_unless_somebody_confirms() {
     }
     let long = ["yes".repeat(100), "\nno\n".into()].concat();
     assert_eq!(answered(&world.net, "rules apply --timeout 1h", &long).status, 1);
+    let padded = ["yes", &" ".repeat(61), "no way\nno\n"].concat();
+    assert_eq!(answered(&world.net, "rules apply --timeout 1h", &padded).status, 1);
+    // Who says the same for ever is told once what is wanted, and heard no longer after some lines.
+    let flood = ["y\n".repeat(20_000), "yes\n".into()].concat();
+    let out = answered(&world.net, "rules apply --timeout 1s", &flood);
+    let told = [&out.stdout, &out.stderr].map(|text| text.matches("type yes to keep the rules").count());
+    assert!(out.status == 1 && told.iter().sum::<usize>() <= 1, "{out:?}");
     assert_eq!(world.judge(other), Passes);
     for input in ["yes\n", "yes", "what?\nyes\nno\n"] {
         answered(&world.net, "rules apply --timeout 1h", input).ok();
