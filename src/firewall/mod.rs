@@ -177,13 +177,13 @@ pub fn may_have_left() -> bool {
     BuildPart::Fallback.is_in() && Fallback::may_be_there()
 }
 
-/// Whether another backend than nf_tables has something in force.
+/// Whether another backend than nf_tables has something in force, or may have: who cannot be asked counts.
 #[must_use]
 pub fn has_left(options: &Options) -> bool {
     may_have_left()
         && Fallback::open(options.clone(), Allowed::default())
             .and_then(|mut other| other.is_there())
-            .unwrap_or(false)
+            .unwrap_or(true)
 }
 
 /// Bans in one backend whom the other has banned.
