@@ -204,11 +204,12 @@ fn line(applet: &Applet) -> String {
 }
 
 fn unknown(name: &str) -> String {
+    let word = name.to_ascii_lowercase();
+    let commands = || APPLETS.iter().filter(|a| a.is_in()).map(|a| a.name);
     // A word of another program is no slip of the fingers, however near it is to a name.
-    let mut meant: Vec<&str> = APPLETS.iter().map(|a| a.name).collect();
-    meant.retain(|command| synonyms::is_called(command, name));
+    let mut meant: Vec<&str> = commands().filter(|command| synonyms::is_called(command, &word)).collect();
     if meant.is_empty() {
-        meant.extend(crate::base::diag::suggest(name, APPLETS.iter().map(|a| a.name)));
+        meant.extend(crate::base::diag::suggest(&word, commands()));
     }
     let meant = match meant.is_empty() {
         true => String::new(),

@@ -372,10 +372,12 @@ fn the_allow_list_is_respected() {
 #[cfg_attr(not_root, ignore = "needs root")]
 fn wrong_usage_is_status_2_and_says_what_is_meant() {
     let net = Net::new();
-    let cases: [(&[&str], &str); 20] = [
+    let cases: [(&[&str], &str); 22] = [
         (&[], "Usage: mef COMMAND"),
         (&["bna", "192.0.2.7"], "unknown command 'bna', did you mean 'ban'?"),
         (&["xban"], "unknown command 'xban'"),
+        (&["BAN"], "unknown command 'BAN', did you mean 'ban'?"),
+        (&["Drop"], "unknown command 'Drop', did you mean 'ban'?"),
         // Words of other programs, though `top` is nearer.
         (&["drop", "192.0.2.7"], "unknown command 'drop', did you mean 'ban'?"),
         (&["unblock", "192.0.2.7"], "unknown command 'unblock', did you mean 'unban'?"),
