@@ -135,16 +135,27 @@ fn service_dirs(init: Init, root: &Root) -> Vec<String> {
     dirs
 }
 
-/// What the supervisor that runs was told to look at: that of this host's root, not that of a user or of a
-/// container.
+/// What the supervisor that runs was told to look at: that of this host's root, not that of a user, of a
+/// container or of a tree below.
 fn told(root: &Root, program: &str) -> Option<String> {
     let space = |dir: &str| root.look(&[dir, "/ns/mnt"].concat()).ok();
     let own = space("/proc/self")?;
     let is_ours = |dir: &str| {
         let status = root.text(&[dir, "/status"].concat());
-        status.contains("\nUid:\t0\t0\t0\t0\n") && space(dir).as_ref() == Some(&own)
+        status.contains("\nUid:\t0\t0\t0\t0\n")
+            && space(dir).as_ref() == Some(&own)
+            && root.is_one_dir(&[dir, "/root"].concat(), "/proc/self/root")
     };
-    let (dir, _) = root.processes().find(|(dir, name)| name == program && is_ours(dir))?;
+    // Anybody's script or link may have that name.
+    let is_program = |dir: &str| match root.look(&[dir, "/exe"].concat()) {
+        Ok(Found::Link(exe)) => {
+            let name = exe.file_name().unwrap_or_default().to_string_lossy();
+            [program, "busybox"].contains(&name.strip_suffix(" (deleted)").unwrap_or(&name))
+        }
+        _ => false,
+    };
+    let is_it = |dir: &str, name: &str| name == program && is_program(dir) && is_ours(dir);
+    let (dir, _) = root.processes().find(|(dir, name)| is_it(dir, name))?;
     let line = root.text(&[&dir, "/cmdline"].concat());
     line.split('\0').skip(1).find(|word| word.starts_with('/')).map(str::to_owned)
 }
@@ -359,6 +370,43 @@ mod tests {
             assert_eq!((Init::named(name), init.name()), (Some(init), name));
         }
         assert_eq!(Init::named("launchd"), None);
+    }
+
+    /// A process of a tree: what runs, as whom, below which root, and what it was told.
+    struct Process<'a>(u32, &'a str, u32, &'a str, &'a str);
+
+    #[test]
+    fn the_supervisor_is_asked_that_is_this_hosts() {
+        let scratch = ScratchDir::new();
+        let root = Root::new(scratch.path());
+        let link = |path: &str, to: &str| root.link(path, to).unwrap();
+        link("/proc/self/ns/mnt", "mnt:[1]");
+        link("/proc/self/root", "/");
+        let put = |Process(pid, exe, uid, below, word): Process<'_>| {
+            let dir = format!("/proc/{pid}");
+            let text = |name: &str, text: String| {
+                root.write(&format!("{dir}/{name}"), text.as_bytes(), 0o644).unwrap();
+            };
+            text("comm", "runsvdir\n".to_owned());
+            text("status", format!("Name:\trunsvdir\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\nGid:\t0\n"));
+            text("cmdline", format!("runsvdir\0-P\0{word}\0"));
+            link(&format!("{dir}/ns/mnt"), "mnt:[1]");
+            link(&format!("{dir}/exe"), exe);
+            link(&format!("{dir}/root"), below);
+        };
+        let tree = scratch.path().to_string_lossy().into_owned();
+        put(Process(2, "/usr/bin/dash", 0, "/", "/script"));
+        put(Process(3, "/usr/bin/runsvdir", 1000, "/", "/home/a/service"));
+        put(Process(4, "/usr/bin/runsvdir", 0, &tree, "/below"));
+        assert_eq!(told(&root, "runsvdir"), None);
+        put(Process(1000, "/usr/bin/runsvdir", 0, "/", "/later"));
+        put(Process(20, "/usr/bin/runsvdir", 0, "/", "/etc/service"));
+        assert_eq!(told(&root, "runsvdir").as_deref(), Some("/etc/service"), "not that of 1000");
+        put(Process(6, "/bin/busybox", 0, "/", "/var/service"));
+        assert_eq!(told(&root, "runsvdir").as_deref(), Some("/var/service"));
+        put(Process(5, "/usr/bin/runsvdir (deleted)", 0, "/", "/service"));
+        assert_eq!(told(&root, "runsvdir").as_deref(), Some("/service"));
+        assert_eq!(told(&root, "s6-svscan"), None);
     }
 
     #[test]

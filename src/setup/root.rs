@@ -139,11 +139,23 @@ impl Root {
         names
     }
 
-    /// The processes that run: the directory of each, and its name.
+    /// Whether two paths lead to one directory, links followed by the kernel: those of /proc lead where their
+    /// text does not.
+    #[must_use]
+    pub fn is_one_dir(&self, path: &str, other: &str) -> bool {
+        let found = |path: &str| {
+            let at = self.at(path).and_then(fs::metadata).ok()?;
+            Some((at.dev(), at.ino()))
+        };
+        found(path).is_some_and(|one| found(other) == Some(one))
+    }
+
+    /// The processes that run, those of small numbers first: the directory of each, and its name.
     pub fn processes(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        let pids = self.names("/proc").into_iter().filter(|name| name.parse::<u32>().is_ok());
-        pids.map(|pid| {
-            let dir = ["/proc/", &pid].concat();
+        let mut pids: Vec<u32> = self.names("/proc").iter().filter_map(|name| name.parse().ok()).collect();
+        pids.sort_unstable();
+        pids.into_iter().map(|pid| {
+            let dir = ["/proc/", &pid.to_string()].concat();
             let name = self.text(&[&dir, "/comm"].concat()).trim().to_owned();
             (dir, name)
         })
