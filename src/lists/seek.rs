@@ -250,12 +250,39 @@ mod tests {
     use crate::sys::dir::testing::ScratchDir;
     use std::net::Ipv6Addr;
 
+    /// Which rare forms a list has.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum RareLines {
+        None,
+        /// Those with which it is still searched by what lines begin with.
+        Usual,
+        All,
+    }
+
     /// The lines of a list, one of a hundred in a form that is rarer than the others.
-    fn list(rng: &mut fastrand::Rng, usual: &dyn Fn(Ipv4Addr, Ipv6Addr) -> String, is_mixed: bool) -> String {
-        let mut text = String::from("\u{feff}192.0.2.7\r\n# of today\n");
+    fn list(
+        rng: &mut fastrand::Rng,
+        usual: &dyn Fn(Ipv4Addr, Ipv6Addr) -> String,
+        which: RareLines,
+    ) -> String {
+        let mut text = String::from("\u{feff}192.0.2.7\r\n#today\n");
         for n in 0..6000 {
             let (v4, v6) = (of_few4(rng), of_few6(rng));
+            let rare_usual = [
+                "8.0.0.0/5".to_owned(),
+                "8.0.0.0/5;force".to_owned(),
+                format!("{v4}/08;x"),
+                format!("{v4}/20#a"),
+                format!("{v4}/255.255.240.0"),
+                format!("#{v4}"),
+                format!("0{v4}"),
+                format!("{v4}x"),
+                format!("{v4}#{}", "x".repeat(LIST_LINE_MAX)),
+                "y".repeat(9000),
+                String::new(),
+            ];
             let rare = [
+                "# of today".to_owned(),
                 format!("{v4}/20 # a network"),
                 format!("add set {v4}"),
                 "10.0.0.1\t10.0.0.9\t24".to_owned(),
@@ -269,9 +296,7 @@ mod tests {
                 format!("\x0c{v4}/31"),
                 format!("  {v4}"),
                 "8.0.0.0/5 force".to_owned(),
-                "8.0.0.0/5".to_owned(),
                 "0.0.0.0/128.0.0.0 until=2100-01-01T00:00:00Z force".to_owned(),
-                format!("{v4}/08;x"),
                 format!("{{\"ip\":\"{v4}\"}}"),
                 format!("\"{v4}\",\"a\""),
                 format!("{v6}/15 force"),
@@ -281,14 +306,14 @@ mod tests {
                 format!("{v6} - {v6}"),
                 format!("ALL: [{v6}]/64"),
                 format!("{v4} {}", "x".repeat(LIST_LINE_MAX)),
-                "y".repeat(9000),
                 "10.0.example.com: 10.0.0.1".to_owned(),
-                String::new(),
             ];
-            match n % 100 {
-                99 if is_mixed => text.push_str(rng.choice(rare).as_deref().unwrap_or("")),
-                _ => text.push_str(&usual(v4, v6)),
-            }
+            let line = match which {
+                RareLines::Usual if n % 100 == 99 => rng.choice(rare_usual),
+                RareLines::All if n % 100 == 99 => rng.choice([&rare_usual[..], &rare].concat()),
+                _ => None,
+            };
+            text.push_str(&line.unwrap_or_else(|| usual(v4, v6)));
             text.push('\n');
         }
         text
@@ -328,8 +353,14 @@ mod tests {
             &|_, v6| v6.to_string(),
             &|v4, v6| format!("{v6}/64\n{v4}"),
         ];
-        for (form, is_mixed) in usual.iter().flat_map(|form| [(form, false), (form, true)]) {
-            std::fs::write(&path, list(&mut rng, form, is_mixed).trim_end()).unwrap();
+        let all_rare = [RareLines::None, RareLines::Usual, RareLines::All];
+        for (form, which) in usual.iter().flat_map(|form| all_rare.map(|which| (form, which))) {
+            let text = list(&mut rng, form, which);
+            if !form(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST).contains([' ', ':']) {
+                let behind_first = text.split_once('\n').unwrap().1;
+                assert_eq!(is_usual(behind_first.as_bytes()), which != RareLines::All);
+            }
+            std::fs::write(&path, text.trim_end()).unwrap();
             let mut ranges = vec![Range::from(IpAddr::from([192, 0, 2, 7]))];
             ranges.extend(
                 ["10.0.0.0/20", "9.0.0.0/6", "224.0.0.1", "2001:db8::/32", "2000::/15"]
