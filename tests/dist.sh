@@ -129,7 +129,7 @@ for suite in bookworm trixie; do
         mef bans | grep -q 192.0.2.7
         mef check
         # Nothing starts by itself where no init runs.
-        ! pidof mef
+        if pidof mef; then exit 1; fi
         /etc/init.d/mef start
         pidof mef
         echo "# mine" >>/etc/mef/mef.conf
@@ -137,11 +137,11 @@ for suite in bookworm trixie; do
         grep -q "^# mine" /etc/mef/mef.conf
         mef bans | grep -q 192.0.2.7
         dpkg -r mef
-        ! pidof mef
+        if pidof mef; then exit 1; fi
         dpkg -i /mef.deb
-        mef bans | grep -q 192.0.2.7 && exit 1
+        if mef bans | grep -q 192.0.2.7; then exit 1; fi
         dpkg -P mef
-        ! pidof mef'
+        if pidof mef; then exit 1; fi'
     files >"$work/after"
     # But for what dpkg itself keeps of any package that was there once, and the host's programs for users of
     # what was before.
