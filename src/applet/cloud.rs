@@ -81,11 +81,24 @@ struct Args {
     config: Option<String>,
 }
 
+/// Whom the output is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CloudForm {
+    People,
+    Programs,
+}
+
+impl Args {
+    fn form(&self) -> CloudForm {
+        if self.json { CloudForm::Programs } else { CloudForm::People }
+    }
+}
+
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: Args = parse("cloud", args)?;
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
     if words == ["status"] {
-        return status::show(args.config.as_deref(), args.json, output);
+        return status::show(args.config.as_deref(), args.form(), output);
     }
     required(BuildPart::Operator)?;
     match words.as_slice() {

@@ -41,6 +41,15 @@ struct MigrateArgs {
     json: bool,
 }
 
+/// The tree whose configuration is taken over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MigratedTree {
+    /// That of this host: programs can be asked, and bans are in force.
+    Running,
+    /// That of an image.
+    Resting,
+}
+
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: MigrateArgs = parse("migrate", args)?;
     let Some(product) = PRODUCTS.iter().find(|product| product.name == args.product) else {
@@ -54,9 +63,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         return Err(OutputError::Failed([&shown(&dir.to_string_lossy()), ": no such directory"].concat()));
     }
     let root = Root::new(dir);
-    let live = dir == Path::new("/");
+    let tree = if dir == Path::new("/") { MigratedTree::Running } else { MigratedTree::Resting };
     let now = clock::wall();
-    let ask = |argv: &[&str]| if live { child::output(argv).ok() } else { None };
+    let ask = |argv: &[&str]| if tree == MigratedTree::Running { child::output(argv).ok() } else { None };
     let mut found =
         (product.read)(&root, (now.0, clock::local_offset(now)), &ask).map_err(OutputError::Failed)?;
     add_settings(&root, &mut found);
@@ -81,7 +90,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     } else {
         writeln!(output.out, "wrote {}", count(written, "file"))?;
     }
-    ban(&found, live, form, output)?;
+    ban(&found, tree, form, output)?;
     if !args.json {
         last_words(&found, output)?;
     }
@@ -174,8 +183,13 @@ fn write(root: &Root, steps: &[SetupStep]) -> Result<u32, OutputError> {
 
 /// Makes the bans, those that end together and are about the same ports at once; `form` is an option that
 /// says how that is told, if any.
-fn ban(found: &Migration, live: bool, form: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
-    if !live {
+fn ban(
+    found: &Migration,
+    tree: MigratedTree,
+    form: &str,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    if tree == MigratedTree::Resting {
         if !found.bans.is_empty() {
             output.note(&"bans in force are not taken along: this tree does not run");
         }

@@ -77,14 +77,23 @@ fn below(labels: &str, zone: &str) -> Result<Name, Failure> {
     name.ok_or_else(|| Failure::File(fs::invalid("zone is not a domain name, or is too long")))
 }
 
-/// Reads everything, decides, and changes the list if `dry` does not say no. `each` hears of every change,
+/// What becomes of the decisions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum AggregateRun {
+    /// The list is changed.
+    Real,
+    /// They are only told.
+    Dry,
+}
+
+/// Reads everything, decides, and changes the list unless `run` is dry. `each` hears of every change,
 /// `unread` of members whose zone could not be read.
 ///
 /// # Errors
 /// Why it is not done. What was changed by then stays changed, and the next run goes on.
 pub fn aggregate(
     work: &Work<'_>,
-    dry: bool,
+    run: AggregateRun,
     each: &mut dyn FnMut(Subject, Change) -> io::Result<()>,
     unread: &mut dyn FnMut(&str, Trouble),
 ) -> Result<Summary, Failure> {
@@ -125,8 +134,8 @@ pub fn aggregate(
         return Err(Failure::Unread(read, members.len()));
     }
     let trouble = Cell::new(None);
-    let mut batch =
-        Batch { session: (!dry).then_some((server, *key, None)), zone: &list, changes: Vec::new() };
+    let session = (run == AggregateRun::Real).then_some((server, *key, None));
+    let mut batch = Batch { session, zone: &list, changes: Vec::new() };
     let result = sum.finish(&mut |who, change| {
         each(who, change)?;
         batch.add(who, change).map_err(|e| {

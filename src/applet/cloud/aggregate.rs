@@ -9,7 +9,7 @@ use crate::base::json::Object;
 use crate::base::range::{Range, merge};
 use crate::cloud::aggregate::{Change, Listing, Summary, Why};
 use crate::cloud::keyfile;
-use crate::cloud::operator::{Work, aggregate};
+use crate::cloud::operator::{AggregateRun, Work, aggregate};
 use crate::config::{ListKind, Operator, Settings, conf_files};
 use crate::lists::{self, Paths};
 use crate::sys::clock;
@@ -28,10 +28,11 @@ pub(super) fn run(args: &Args, output: &mut Output<'_>) -> Result<(), OutputErro
     let dir = Path::new(&settings.state_dir);
     let work = Work { operator: &operator, key: &key, allowed, dir, now: clock::wall() };
     let (mut unread, mut lines) = (Vec::new(), args.dry_run.then_some(&mut *output.out));
+    let run = if args.dry_run { AggregateRun::Dry } else { AggregateRun::Real };
     let show = if args.json { object } else { line };
     let result = aggregate(
         &work,
-        args.dry_run,
+        run,
         &mut |who, change| match &mut lines {
             Some(out) => show(&mut **out, &operator, &who.range(), change),
             None => Ok(()),
@@ -41,9 +42,9 @@ pub(super) fn run(args: &Args, output: &mut Output<'_>) -> Result<(), OutputErro
     unread.iter().for_each(|text| output.problem(text));
     let summary = result.map_err(failed)?;
     if args.json {
-        writeln!(output.out, "{}", summary_object(&summary, args.dry_run))?;
+        writeln!(output.out, "{}", summary_object(&summary, run))?;
     } else {
-        sum_up(&summary, args.dry_run, output)?;
+        sum_up(&summary, run, output)?;
     }
     output.end()
 }
@@ -106,7 +107,7 @@ fn reason(operator: &Operator, why: Why) -> String {
     }
 }
 
-fn summary_object(sum: &Summary, dry: bool) -> String {
+fn summary_object(sum: &Summary, run: AggregateRun) -> String {
     let may = if sum.share_limit == u32::MAX { sum.listed } else { sum.share_limit.into() };
     let numbers = [
         ("listed", sum.listed),
@@ -123,12 +124,12 @@ fn summary_object(sum: &Summary, dry: bool) -> String {
         ("stale", sum.stale),
         ("flooded", sum.flooded),
     ];
-    let object = Object::new().flag("dry_run", dry);
+    let object = Object::new().flag("dry_run", run == AggregateRun::Dry);
     numbers.into_iter().fold(object, |object, (name, number)| object.number(name, number)).finish()
 }
 
-fn sum_up(sum: &Summary, dry: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
-    let would = if dry { "would be " } else { "" };
+fn sum_up(sum: &Summary, run: AggregateRun, output: &mut Output<'_>) -> Result<(), OutputError> {
+    let would = if run == AggregateRun::Dry { "would be " } else { "" };
     writeln!(
         output.out,
         "{} listed: {} {would}added, {} {would}changed, {} {would}removed",

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! `mef cloud status`: how reports to the community cloud go.
 
+use super::CloudForm;
 use crate::applet::context::settings;
 use crate::applet::output::{Output, OutputError, failed};
 use crate::base::clock::Wall;
@@ -13,14 +14,21 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// How reports go.
-pub(super) fn show(config: Option<&str>, as_json: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
+pub(super) fn show(
+    config: Option<&str>,
+    form: CloudForm,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
     let settings = settings(config, output);
     let cloud = &settings.cloud;
     let standing = match cloud.report {
         true => report::standing(Path::new(&settings.state_dir)).map_err(failed)?,
         false => None,
     };
-    let write = if as_json { object } else { people };
+    let write = match form {
+        CloudForm::Programs => object,
+        CloudForm::People => people,
+    };
     write(output.out, cloud, standing.as_ref())?;
     let is_in_trouble = standing.is_some_and(|standing| standing.trouble().is_some());
     if is_in_trouble { Err(OutputError::Told) } else { Ok(()) }
