@@ -113,7 +113,10 @@ pub(super) fn load_by(
     }
     let turn = TrialTurn::take(&run_dir).map_err(OutputError::Failed)?;
     if rulefile::is_foreign().unwrap_or(false) {
-        output.note(&"the table inet mef holds chains or rules of another program: they are replaced, too");
+        output.note(
+            &"the table mef (inet or bridge) holds chains or rules of another program: \
+            they are replaced, too",
+        );
     }
     let rules = set.rules();
     let (end, parts) = match seconds {
@@ -379,7 +382,9 @@ pub(super) fn unload(args: &[&str], output: &mut Output<'_>) -> Result<(), Outpu
     loader::unload().map_err(|e| OutputError::Failed(e.to_string()))?;
     super::context::changed(&run_dir, "unload", &[]);
     if foreign {
-        output.note(&"the table inet mef held chains or rules of another program: they are gone, too");
+        output.note(
+            &"the table mef (inet or bridge) held chains or rules of another program: they are gone, too",
+        );
     }
     if args.all {
         crate::firewall::remove(crate::enforce::options(&settings))

@@ -62,7 +62,7 @@ impl Follow {
                 return Ok(false);
             }
             if rulefile::is_foreign()? {
-                return Err("the table inet mef holds chains or rules of another program".into());
+                return Err("the table mef (inet or bridge) holds chains or rules of another program".into());
             }
             let batch = rulefile::batch(&mut set, Goal::Replace)?;
             rulefile::load(&set, batch).map(|()| true).map_err(|(why, _)| why)

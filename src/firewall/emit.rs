@@ -8,7 +8,7 @@ use super::field;
 use super::nft::expr::{self, REG};
 use super::nft::{Hook, SetSpec, TableId};
 use super::nft::{NftRule as Parts, Txn, TxnError, UDATA_RULE_COMMENT, comment_udata, msg, query};
-use super::tables::{BRIDGES, FLOWS, RULES as TABLE, clear_into, hook_of};
+use super::tables::{BRIDGES, FLOWS, RULES as TABLE, clear_frames_into, clear_into, hook_of};
 use super::trial::{self, Pending, Previous};
 use crate::base::name::Name;
 use crate::base::range::Family;
@@ -203,9 +203,7 @@ impl TableBatch {
         self.close();
         let mut socket = NlSocket::open(Bus::Netfilter)?;
         if !is_trial && !self.frames && is_in(&mut socket, BRIDGES)? {
-            self.txn.turn_to(BRIDGES);
-            self.txn.delete_table();
-            self.txn.turn_to(TABLE);
+            clear_frames_into(&mut self.txn);
         }
         self.txn.commit(&mut socket)
     }
@@ -376,6 +374,15 @@ pub fn there() -> Result<bool, TxnError> {
     Ok(is_in(&mut NlSocket::open(Bus::Netfilter)?, TABLE)?)
 }
 
+/// Whether anything of ours is left, be it for frames only.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn any_left() -> Result<bool, TxnError> {
+    let mut socket = NlSocket::open(Bus::Netfilter)?;
+    Ok(is_in(&mut socket, TABLE)? || is_in(&mut socket, BRIDGES)?)
+}
+
 /// Whether there is this table.
 fn is_in(socket: &mut NlSocket, table: TableId) -> Result<bool, Lost> {
     let there = std::cell::Cell::new(false);
@@ -393,9 +400,7 @@ pub fn unload() -> Result<(), TxnError> {
     clear_into(&mut txn);
     let mut socket = NlSocket::open(Bus::Netfilter)?;
     if is_in(&mut socket, BRIDGES)? {
-        txn.turn_to(BRIDGES);
-        txn.delete_table();
-        txn.turn_to(TABLE);
+        clear_frames_into(&mut txn);
     }
     txn.commit(&mut socket)
 }

@@ -46,11 +46,13 @@ pub const HOST_ORDER: [u32; 6] = [19, 20, 24, 25, 28, 38];
 pub const META_IIFTYPE: u32 = 8;
 /// ARPHRD_ETHER
 pub const ETHERNET: u16 = 1;
-/// ETH_P_8021Q, and where the number behind it and the type of what is in the frame stand.
-pub const TAGGED: [u8; 2] = [0x81, 0];
+/// Types of tags, ETH_P_8021Q and ETH_P_8021AD: the kernel takes both off a frame in the same way.
+pub const TAGS: [u128; 2] = [0x8100, 0x88a8];
+/// Where the outermost tag stands: its type, and the number of the virtual LAN in the last twelve bits.
 pub const TAG: u32 = 12;
-pub const TAG_NUMBER: u32 = 14;
-pub const TAG_TYPE: u32 = 16;
+const TAG_BITS: u32 = 16;
+/// The last number of a virtual LAN.
+pub const VLAN_LAST: u128 = 0xfff;
 /// NFT_FIB_RESULT_OIF, NFT_FIB_RESULT_ADDRTYPE
 const FIB_OIF: u32 = 1;
 const FIB_TYPE: u32 = 3;
@@ -95,9 +97,25 @@ pub fn of(field: Field, family: Option<Family>, is_icmp6: bool) -> Layout {
         Field::SrcKind => host(Load::Fib(FIB_TYPE, FIB_SADDR), 38),
         Field::DstKind => host(Load::Fib(FIB_TYPE, FIB_DADDR), 38),
         Field::Ether => layout(Load::Meta(libc::NFT_META_PROTOCOL.cast_unsigned()), 2, 10),
-        Field::Vlan => Layout { mask: 0x0fff, ..layout(Load::Payload(0, TAG_NUMBER, 2), 2, 4) },
+        // The type of the tag is looked at, too.
+        Field::Vlan => Layout { mask: 0xffff_0fff, ..layout(Load::Payload(0, TAG, 4), 4, 4) },
         Field::WayBack => host(Load::Fib(FIB_OIF, FIB_SADDR | FIB_IIF), 20),
     }
+}
+
+/// Ranges of virtual LANs as they stand behind tags of either type.
+#[must_use]
+pub fn tagged(ranges: &[(u128, u128)]) -> Vec<(u128, u128)> {
+    let behind = |tag: u128| ranges.iter().map(move |(a, b)| (tag << TAG_BITS | a, tag << TAG_BITS | b));
+    TAGS.into_iter().flat_map(behind).collect()
+}
+
+/// The ranges of virtual LANs of which these are what stands behind tags of either type.
+#[must_use]
+pub fn untagged(ranges: &[(u128, u128)]) -> Option<Vec<(u128, u128)>> {
+    let half = ranges.get(..ranges.len() / 2)?;
+    let numbers: Vec<_> = half.iter().map(|(a, b)| (a & VLAN_LAST, b & VLAN_LAST)).collect();
+    (tagged(&numbers) == ranges).then_some(numbers)
 }
 
 impl Layout {

@@ -131,7 +131,7 @@ impl Loader for FallbackBatch {
             None => return Err(LoadError::new(None, "the trial is over".to_owned())),
         }
         // What nf_tables has of ours would be asked, too.
-        if emit::there().unwrap_or(false) {
+        if emit::any_left().unwrap_or(false) {
             emit::unload()?;
         }
         Ok(())
@@ -236,7 +236,7 @@ pub fn fingerprint() -> Result<Option<u64>, LoadError> {
 pub fn unload() -> Result<(), LoadError> {
     fallback_unload()?;
     // A kernel without nf_tables has nothing there.
-    if is_fallback() && !emit::there().unwrap_or(false) {
+    if is_fallback() && !emit::any_left().unwrap_or(false) {
         return Ok(());
     }
     Ok(emit::unload()?)
@@ -297,9 +297,9 @@ pub fn listed(wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<ListedTable>, L
         // What is in iptables is not read back; a table of ours in nf_tables is the next load's.
         return Ok(Vec::new());
     }
-    // What is for frames belongs to the rest.
+    // What is for frames belongs to the rest, and is no rule set without it.
     let wanted = |family: &str, name: &str| {
-        wanted(family, name) || family == "bridge" && is_ours(family, name) && wanted("inet", name)
+        wanted(family, name) || is_ours(family, name) && (wanted("inet", name) || wanted("bridge", name))
     };
     let bans = tables::GUARD.name;
     Ok(listing::read(&|family, name| (family, name) != ("inet", bans.as_str()) && wanted(family, name))?)

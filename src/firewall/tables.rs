@@ -42,3 +42,31 @@ pub fn clear_into(txn: &mut Txn) {
     txn.add_table();
     txn.delete_table();
 }
+
+/// Has the transaction leave nothing for frames, and go on with the table for packets. Only where there is
+/// such a table: a kernel may lack the family.
+pub fn clear_frames_into(txn: &mut Txn) {
+    txn.turn_to(BRIDGES);
+    clear_into(txn);
+    txn.turn_to(RULES);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_is_sent_again_deletes_nothing_that_it_has_not_added() {
+        const NEWTABLE: u16 = 0xa00;
+        const DELTABLE: u16 = 0xa02;
+        let mut txn = Txn::new(RULES, 256);
+        clear_frames_into(&mut txn);
+        let (mut bytes, mut kinds) = (txn.bytes(), Vec::new());
+        while let Some((len, rest)) = bytes.split_first_chunk() {
+            let kind = u16::from_ne_bytes([rest[0], rest[1]]);
+            kinds.extend((kind >> 8 == 10).then_some((kind, bytes[16])));
+            bytes = &bytes[u32::from_ne_bytes(*len).next_multiple_of(4) as usize..];
+        }
+        assert_eq!(kinds, [(NEWTABLE, BRIDGES.family), (DELTABLE, BRIDGES.family)]);
+    }
+}

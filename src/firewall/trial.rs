@@ -92,15 +92,20 @@ pub fn pending() -> Result<Option<Pending>, TxnError> {
 }
 
 fn find(socket: &mut NlSocket) -> Result<Option<Pending>, Lost> {
+    find_in(socket, TABLE)
+}
+
+/// What the table holds of a trial.
+fn find_in(socket: &mut NlSocket, table: TableId) -> Result<Option<Pending>, Lost> {
     let mut name = None;
-    query::sets(socket, &TABLE, &mut |set| {
+    query::sets(socket, &table, &mut |set| {
         if set.comment == SET_COMMENT {
             name = Name::new(set.name);
         }
     })?;
     let Some(name) = name else { return Ok(None) };
     let mut left_ms = 0;
-    query::elements(socket, &TABLE, &name, &mut || (), &mut |found| left_ms = found.left_ms)?;
+    query::elements(socket, &table, &name, &mut || (), &mut |found| left_ms = found.left_ms)?;
     Ok(Some(Pending { name, left_ms }))
 }
 
@@ -243,8 +248,16 @@ fn gate(rule: &mut NftRule, name: Name, set: u32, verdict: NftVerdict<'_>) {
 /// What the kernel refused; then nothing was changed.
 pub fn withdraw(nothing: &mut dyn FnMut()) -> Result<bool, TxnError> {
     let mut socket = NlSocket::open(Bus::Netfilter)?;
-    let Some(pending) = find(&mut socket)? else { return Ok(false) };
     let mut txn = Txn::new(TABLE, 1024);
+    let Some(pending) = find(&mut socket)? else {
+        // Somebody deleted the table for packets: what the trial has for frames goes, too.
+        if let Some(pending) = find_in(&mut socket, BRIDGES)? {
+            txn.turn_to(BRIDGES);
+            remove(&mut txn, &mut socket, BRIDGES, &pending.name)?;
+            txn.commit(&mut socket)?;
+        }
+        return Ok(false);
+    };
     // Of frames there may be nothing.
     txn.turn_to(BRIDGES);
     remove(&mut txn, &mut socket, BRIDGES, &pending.name)?;

@@ -128,7 +128,7 @@ impl PacketRun {
 
     fn matches(&self, rule: &Rule, packet: &Packet) -> PacketAnswer {
         let plain = rule.family.is_none_or(|family| family == packet.family && packet.is_ip())
-            && rule.proto.is_none_or(|proto| proto == packet.proto)
+            && rule.proto.is_none_or(|proto| proto == packet.proto && packet.is_ip())
             && (rule.ct == 0 || rule.ct & packet.state != 0);
         if !plain {
             return PacketAnswer::No;
@@ -180,6 +180,8 @@ impl PacketRun {
     fn test(&self, test: &Test, packet: &Packet) -> PacketAnswer {
         let number = |addr: Option<IpAddr>| addr.map(|addr| Range::from(addr).numbers().0);
         let value = match test.field {
+            // What is no IP has none: it is not even another one.
+            Field::Proto if !packet.is_ip() => return PacketAnswer::No,
             Field::Proto => Some(packet.proto.into()),
             Field::Icmp => packet.icmp.map(u128::from),
             Field::Src => number(packet.addrs.0),

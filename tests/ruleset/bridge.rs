@@ -1,6 +1,8 @@
 //! Frames between the ports of a bridge: what generated rules and a policy do to frames of many kinds is what
 //! a plain evaluator reads in their text, in force, in a trial and after it.
 
+mod tables;
+
 use crate::common;
 use crate::common::ns::{Ns, Wire};
 use crate::common::world::sysctl;
@@ -37,7 +39,8 @@ struct Bridge {
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     ether: u16,
-    vlan: Option<u16>,
+    /// Type and number of its outermost tag.
+    vlan: Option<(u16, u16)>,
     /// Last bytes of both addresses; what is no IP has none.
     ends: (u8, u8),
     /// Protocol and destination port.
@@ -53,9 +56,8 @@ impl Frame {
         let [_, _, high, low] = id.to_be_bytes();
         // Nobody has the destination: it goes out by every other port.
         let mut all = vec![2, 0, 0, 0, 0xff, 0xff, 2, 0, 0, 1, high, low];
-        if let Some(vlan) = self.vlan {
-            all.extend([0x81, 0]);
-            all.extend(vlan.to_be_bytes());
+        for half in self.vlan.into_iter().flat_map(|(kind, number)| [kind, number]) {
+            all.extend(half.to_be_bytes());
         }
         all.extend(self.ether.to_be_bytes());
         let head = [&[0x9c, 0x40][..], &self.load.1.to_be_bytes()].concat();
@@ -151,12 +153,14 @@ impl Bridge {
 /// All kinds of frames.
 fn frames() -> Vec<Frame> {
     let mut all = Vec::new();
-    for vlan in [None, Some(3), Some(7)] {
-        for ether in [0x0806, 0x88cc, 0x0800, 0x86dd] {
+    for vlan in [None, Some((0x8100, 3)), Some((0x88a8, 3)), Some((0x88a8, 7))] {
+        // Of those with a second tag no rule sees what they hold.
+        let kinds = [0x0806, 0x88cc, 0x0800, 0x86dd, 0x8100];
+        for ether in kinds.into_iter().filter(|kind| *kind != 0x8100 || vlan.is_some()) {
             for ends in [(1, 2), (5, 2), (5, 6)] {
                 let icmp = if ether == 0x0800 { 1 } else { 58 };
                 for load in [(6, 22), (6, 80), (17, 53), (icmp, 0)] {
-                    if ether != 0x0806 && ether != 0x88cc || ends.0 + ends.1 == 3 && load.1 == 22 {
+                    if matches!(ether, 0x0800 | 0x86dd) || ends.0 + ends.1 == 3 && load.1 == 22 {
                         all.push(Frame { ether, vlan, ends, load });
                     }
                 }
@@ -197,7 +201,7 @@ fn takes(key: &str, value: &str, frame: &Frame, (port, id): (&str, u32)) -> bool
         ("dst", _) => frame.is_ip() && any(&address(frame.ends.1)),
         ("iif", _) => any(&|item| item == "p1" || item == "p*"),
         ("oif", _) => any(&|item| item == port || item == "p*"),
-        ("vlan", _) => frame.vlan.is_some_and(|vlan| {
+        ("vlan", _) => frame.vlan.is_some_and(|(_, vlan)| {
             any(&|item| {
                 let (first, last) = item.split_once('-').unwrap_or((item, item));
                 (first.parse().unwrap()..=last.parse::<u16>().unwrap()).contains(&vlan)
@@ -208,6 +212,7 @@ fn takes(key: &str, value: &str, frame: &Frame, (port, id): (&str, u32)) -> bool
                 "arp" => 0x0806,
                 "ip" => 0x0800,
                 "ip6" => 0x86dd,
+                "0x8800-0x88ff" => frame.ether & 0xff | 0x8800,
                 hex => u16::from_str_radix(hex.trim_start_matches("0x"), 16).unwrap(),
             };
             number == frame.ether
@@ -246,7 +251,7 @@ fn rule(rng: &mut fastrand::Rng, first_id: u32) -> String {
         }
         "ip" => {
             text +=
-                pick(&[" proto=all", " proto=icmp", " proto=icmp6", " proto=tcp", " proto=all family=ip6"]);
+                pick(&[" proto=all", " proto=icmp", " proto=icmp6", " proto=!tcp", " proto=all family=ip6"]);
             if !text.contains("icmp") && !text.contains("family") {
                 text +=
                     pick(&["", " src=10.9.0.5", " src=10.9.0.1,fd09::5", " src=@some", " src=fd09::/125"]);
@@ -255,16 +260,20 @@ fn rule(rng: &mut fastrand::Rng, first_id: u32) -> String {
         }
         "frame" => {
             text += " proto=all";
-            text += pick(&[" ether=arp", " ether=ip", " ether=!ip,ip6", " ether=arp,0x88cc", " ether=!arp"]);
+            text += pick(&[
+                " ether=arp",
+                " ether=ip",
+                " ether=0x8800-0x88ff",
+                " ether=arp,0x88cc",
+                " ether=!ip,ip6",
+                " ether=!arp",
+            ]);
         }
         _ => text += " proto=all",
     }
     text += pick(&["", "", " iif=p1", " iif=!p1", " iif=p*"]);
     text += pick(&["", "", " oif=p2", " oif=!p2", " oif=p2,p3"]);
-    // Behind a tag only the families are asked for.
-    if !text.contains("ether=") {
-        text += pick(&["", "", "", " vlan=3", " vlan=3,7", " vlan=!3", " vlan=4-9"]);
-    }
+    text += pick(&["", "", "", " vlan=3", " vlan=3,7", " vlan=!3", " vlan=4-9", " vlan=0-4095"]);
     if pick(&["", "", "", "mac"]) == "mac" {
         let [_, _, high, low] = (first_id + rng.u32(..90)).to_be_bytes();
         text += &format!(" mac=02:00:00:01:{high:02x}:{low:02x}");
@@ -413,6 +422,8 @@ fn check_says_what_a_bridge_cannot_do_and_what_does_not_pass_it() {
         ("action=accept proto=all iif=auto", "name ports of the bridge"),
         ("action=accept proto=all rpf=fail", "a bridge knows no routes"),
         ("action=accept proto=tcp ether=arp", "ether= stands beside proto=all"),
+        ("action=drop proto=all ether=0x8100", "tags are vlan="),
+        ("action=drop proto=all ether=!arp,0x88a8", "tags are vlan="),
         ("action=accept proto=all ether=apr", "did you mean 'arp'?"),
         ("action=accept proto=all vlan=4096", "at most 4095"),
         ("action=accept proto=all uid=0", "needs dir=out"),
@@ -431,6 +442,9 @@ fn check_says_what_a_bridge_cannot_do_and_what_does_not_pass_it() {
         said("policy dir=bridge action=drop\nrule dir=bridge action=accept proto=all family=ip\n");
     let all = ["ARP does not pass the bridge", "neighbour discovery does not pass the bridge"];
     assert!(status == 0 && all.iter().all(|one| text.contains(one)), "{text}");
+    // What is no IP has no protocol, not even another one.
+    let (_, text) = said("policy dir=bridge action=drop\nrule dir=bridge action=accept proto=!tcp\n");
+    assert!(text.contains(all[0]) && !text.contains(all[1]), "{text}");
     let (_, text) = said(OPEN);
     assert!(!all.iter().any(|one| text.contains(one)), "{text}");
 }

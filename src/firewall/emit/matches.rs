@@ -138,7 +138,12 @@ impl TableBatch {
             self.rule.push(expr::mask(REG, &mask));
         }
         let compare = if test.not { Cmp::Neq } else { Cmp::Eq };
+        let behind;
         let ranges = match &test.values {
+            Values::Ranges(ranges) if test.field == Field::Vlan => {
+                behind = field::tagged(ranges);
+                &behind
+            }
             Values::Ranges(ranges) => ranges,
             Values::Set(name) => {
                 let (name, id) = self.named(*name);
@@ -216,20 +221,19 @@ impl TableBatch {
     }
 
     /// What is asked of a frame before its content: where it comes from, its tag, and the family of what is
-    /// in it. In this order, and of one with a tag by the type behind the tag, nft lists what it reads back.
+    /// in it. In this order nft lists what it reads back.
     fn frame(&mut self, rule: &Rule) {
-        rule.tests.iter().filter(|test| test.field == Field::Mac).for_each(|test| self.test(rule, test));
-        let tag = rule.tests.iter().find(|test| test.field == Field::Vlan);
-        if let Some(tag) = tag {
-            expr::push_payload(&mut self.rule, PayloadBase::LinkLayer, field::TAG, 2);
-            expr::push_cmp(&mut self.rule, Cmp::Eq, &field::TAGGED);
-            self.test(rule, tag);
+        let of = |field: Field| rule.tests.iter().filter(move |test| test.field == field);
+        of(Field::Mac).for_each(|test| self.test(rule, test));
+        for test in of(Field::Vlan) {
+            if test.not {
+                // A frame without a tag is in no other virtual LAN, either.
+                self.test(rule, &Test::new(Field::Vlan, false, vec![(0, field::VLAN_LAST)]));
+            }
+            self.test(rule, test);
         }
         let Some(family) = rule.family else { return };
-        match tag {
-            Some(_) => expr::push_payload(&mut self.rule, PayloadBase::LinkLayer, field::TAG_TYPE, 2),
-            None => expr::push_meta(&mut self.rule, libc::NFT_META_PROTOCOL),
-        }
+        expr::push_meta(&mut self.rule, libc::NFT_META_PROTOCOL);
         let kind = if family == Family::V4 { libc::ETH_P_IP } else { libc::ETH_P_IPV6 };
         let kind = u16::try_from(kind).unwrap_or_default();
         expr::push_cmp(&mut self.rule, Cmp::Eq, &kind.to_be_bytes());

@@ -15,7 +15,7 @@ use super::trial;
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::listed::{ChainBase, DROPS, ListedChain, ListedTable};
-use crate::plan::{Direction, Policy, TableOf};
+use crate::plan::{Direction, Policy, Set, TableOf};
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{MsgBuf, attr, be32};
 use crate::sys::routes;
@@ -120,6 +120,16 @@ fn joined(mut drafts: Vec<Draft>) -> Vec<ListedTable> {
         if let Some(packets) = drafts.first_mut() {
             packets.table.chains.extend(frames.chains);
             packets.table.unsaid.extend(frames.unsaid);
+            // They were made the same, and are one for people.
+            let other = |set: &Set| {
+                let known = packets.table.sets.iter().find(|known| known.name == set.name);
+                known.is_none_or(|known| known.elements != set.elements)
+            };
+            let others = frames.sets.iter().filter(|set| other(set));
+            let title = |set: &Set| ["set ", set.name.as_str(), " of table ", &frames.title].concat();
+            let why = "another one than that of table inet mef";
+            let all: Vec<_> = others.map(|set| (title(set), why.to_owned())).collect();
+            packets.table.unsaid.extend(all);
         }
     }
     drafts.into_iter().map(|draft| draft.table).collect()

@@ -43,8 +43,6 @@ pub enum What {
     Field(Field),
     /// What kind of interface it came in by.
     Hardware,
-    /// Whether a frame has a tag.
-    Tag,
     /// What the path's MTU leaves for segments.
     PathMss,
     /// The mark with some bits changed: mask that stays in `mask`, and what is set.
@@ -91,8 +89,8 @@ pub struct RuleReader {
     of: TableOf,
     /// Frames are of Ethernet, which alone says nothing.
     is_ether: bool,
-    /// They have a tag, which alone says nothing, either.
-    pub is_tagged: bool,
+    /// They have a tag, of whatever virtual LAN.
+    is_tagged: bool,
     registers: Vec<(u32, u32, Value)>,
 }
 
@@ -148,11 +146,6 @@ impl RuleReader {
                 self.is_ether = true;
                 Ok(())
             }
-            What::Tag if !test.not && test.keys == [(&field::TAGGED[..], &field::TAGGED[..])] => {
-                self.is_tagged = true;
-                Ok(())
-            }
-            What::Tag => Err("it looks at whether frames have a tag".into()),
             What::Other | What::Number | What::Hardware | What::PathMss | What::MarkSet(_) | What::Data => {
                 Err(["the language does not match ", &value.text].concat())
             }
@@ -208,10 +201,28 @@ impl RuleReader {
                 }
             }
         }
+        if field == Field::Vlan {
+            return self.vlan(test);
+        }
         if field == Field::Mac && !self.is_ether && self.of == TableOf::Packets {
             return Err("it looks at frames of any kind".into());
         }
         self.add_test(test);
+        Ok(())
+    }
+
+    /// Goes on with frames that have a tag of either type, of these virtual LANs or of others.
+    fn vlan(&mut self, mut test: Test) -> Result<(), String> {
+        let Values::Ranges(list) = &mut test.values else { return Ok(()) };
+        *list = field::untagged(list).ok_or("tags of one type are meant")?;
+        if !test.not && *list == [(0, field::VLAN_LAST)] {
+            self.is_tagged = true;
+            return Ok(());
+        }
+        if test.not && !self.is_tagged {
+            return Err("frames without a tag are meant, too".into());
+        }
+        self.rule.tests.push(test);
         Ok(())
     }
 
@@ -246,25 +257,26 @@ impl RuleReader {
 
     #[inline(never)]
     fn header(&mut self, value: &Value, test: &FieldTest<'_>) -> Result<(), String> {
-        if test.keys.iter().any(|(first, last)| first != last) {
-            return Err("protocols are in a range".into());
-        }
         let ether = value.what == What::Family { ether: true };
         let family = |key: &[u8]| match (ether, key) {
             (false, [2]) | (true, [8, 0]) => Some(Family::V4),
             (false, [10]) | (true, [0x86, 0xdd]) => Some(Family::V6),
             _ => None,
         };
-        // Of frames there are more kinds than families; behind a tag they are not asked for.
-        let one = matches!(test.keys, [(key, _)] if family(key).is_some()) && !test.not;
+        // Of frames there are more kinds than families.
+        let one = matches!(test.keys, [(key, last)] if key == last && family(key).is_some()) && !test.not;
         if ether && self.of == TableOf::Frames && !one {
-            if self.is_tagged {
-                return Err("it looks at what is behind a tag".into());
-            }
             let number = |key: &[u8]| key.try_into().ok().map(u16::from_be_bytes).map_or(0, u128::from);
-            let numbers = test.keys.iter().map(|(key, _)| (number(key), number(key)));
-            self.rule.tests.push(Test::new(Field::Ether, test.not, numbers.collect()));
+            let numbers: Vec<_> =
+                test.keys.iter().map(|(first, last)| (number(first), number(last))).collect();
+            if numbers.iter().any(|(first, last)| first == last && field::TAGS.contains(first)) {
+                return Err("it looks at tags behind the outermost one".into());
+            }
+            self.rule.tests.push(Test::new(Field::Ether, test.not, numbers));
             return Ok(());
+        }
+        if test.keys.iter().any(|(first, last)| first != last) {
+            return Err("protocols are in a range".into());
         }
         if test.not {
             if value.what != What::Protocol {
@@ -448,7 +460,7 @@ impl RuleReader {
             self.fail("the language does not match meta iiftype");
         }
         if self.is_tagged && !vlan {
-            self.fail("it looks at whether frames have a tag");
+            self.rule.tests.push(Test::new(Field::Vlan, false, vec![(0, field::VLAN_LAST)]));
         }
         let folded = meet::fold(&mut self.rule);
         if !folded || meet::never(&self.rule) || self.protos.as_ref().is_some_and(Vec::is_empty) {

@@ -250,11 +250,8 @@ impl<'a> ExprWalk<'a, '_> {
             }
             (1, 0) if len == 2 && v6 => (What::Field(Field::Dscp), " ip6 dscp"),
             (0, 6) if len == 6 => (What::Field(Field::Mac), " ether saddr"),
-            (0, field::TAG) if len == 2 && is_frame => (What::Tag, " ether type"),
-            (0, field::TAG_NUMBER) if len == 2 && self.r.is_tagged => (What::Field(Field::Vlan), " vlan id"),
-            (0, field::TAG_TYPE) if len == 2 && self.r.is_tagged => {
-                (What::Family { ether: true }, " vlan type")
-            }
+            (0, field::TAG) if len == 2 => (What::Other, " ether type"),
+            (0, field::TAG) if len == 4 && is_frame => (What::Field(Field::Vlan), " vlan"),
             _ => (What::Other, ""),
         };
         let head = match (what, base) {
@@ -263,7 +260,7 @@ impl<'a> ExprWalk<'a, '_> {
                 Some([17]) => "udp",
                 _ => "th",
             },
-            (What::Other | What::Field(_) | What::Tag | What::Family { .. }, _) if !word.is_empty() => "",
+            (What::Other | What::Field(_), _) if !word.is_empty() => "",
             (_, 1) if word.is_empty() => "@nh",
             (_, 2) if word.is_empty() => "@th",
             (_, _) if word.is_empty() => "@ll",

@@ -108,7 +108,7 @@ pub fn all(tables: &mut [ListedTable]) -> Exported {
         && table.ours
     {
         let mut out = ours(table, ExportPurpose::File);
-        out.lines.insert(0, "# table inet mef".into());
+        out.lines.insert(0, ["# table ", &table.title].concat());
         return out;
     }
     tables.iter_mut().for_each(normal);

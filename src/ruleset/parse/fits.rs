@@ -155,8 +155,13 @@ fn translation(rule: &RuleStatement) -> [Misfit; 7] {
     ]
 }
 
+/// Whether an item of `ether=` is the type of a tag: the rules see frames without their outermost one.
+fn is_tag(&(first, last): &(u64, u64)) -> bool {
+    first == last && matches!(first, 0x8100 | 0x88a8)
+}
+
 /// What does not go with frames between ports of a bridge.
-fn frames(rule: &RuleStatement) -> [Misfit; 8] {
+fn frames(rule: &RuleStatement) -> [Misfit; 9] {
     let is = rule.dir == Direction::Bridge;
     let kind = |list: &[Address]| is && list.iter().any(|a| matches!(a, Address::Kind(_)));
     let auto = |list: &InterfaceList| is && *list == InterfaceList::Auto;
@@ -182,6 +187,12 @@ fn frames(rule: &RuleStatement) -> [Misfit; 8] {
             of_ip && rule.extra(at::ETHER).is_some(),
             " with what only IP has",
             "IPv4 is family=ip; ether= stands beside proto=all",
+        ),
+        misfit(
+            extra(at::ETHER),
+            rule.extra(at::ETHER).is_some_and(|extra| extra.items.iter().any(is_tag)),
+            " with a type of tags",
+            "tags are vlan=, as in vlan=0-4095; ether= is what is behind the tag",
         ),
     ]
 }
