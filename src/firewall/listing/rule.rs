@@ -304,8 +304,9 @@ impl<'a> ExprWalk<'a, '_> {
         };
         let sign = SIGNS.get(op as usize).unwrap_or(&" ? ");
         self.r.say(&[&value.text, sign, &key_shown(value.what, data)]);
-        let ordered = matches!(value.what, What::Address { .. } | What::Port { .. })
-            || matches!(value.what, What::Field(field) if !self.r.layout(field).host);
+        let ordered =
+            matches!(value.what, What::Address { .. } | What::Port { .. } | What::Family { ether: true })
+                || matches!(value.what, What::Field(field) if !self.r.layout(field).host);
         match compared(op, data).filter(|_| op < 2 || ordered) {
             Some((first, last)) => self.test(&value, &[(&first, &last)], op == 1),
             None => self.r.fail("it compares by order"),

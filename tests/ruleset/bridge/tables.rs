@@ -16,7 +16,7 @@ fn what_is_for_frames_belongs_to_the_rest_of_the_rule_set() {
     // Somebody puts an address into one of the two sets.
     let same = |net: &Net| net.mef_input(&["diff", "-"], dropping.as_bytes());
     assert_eq!(same(&net).status, 0);
-    net.nft("add element bridge mef some { 10.9.0.6 }");
+    net.nft("add element bridge mef some.4 { 10.9.0.6 }");
     let differs = same(&net);
     assert!(differs.status == 1 && differs.stdout.contains("another one than that of"), "{differs:?}");
     load(&net, &dropping);
