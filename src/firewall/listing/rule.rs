@@ -304,12 +304,18 @@ impl<'a> ExprWalk<'a, '_> {
         };
         let sign = SIGNS.get(op as usize).unwrap_or(&" ? ");
         self.r.say(&[&value.text, sign, &key_shown(value.what, data)]);
-        let ordered =
-            matches!(value.what, What::Address { .. } | What::Port { .. } | What::Family { ether: true })
-                || matches!(value.what, What::Field(field) if !self.r.layout(field).host);
-        match compared(op, data).filter(|_| op < 2 || ordered) {
+        match compared(op, data).filter(|_| op < 2 || self.is_ordered(value.what)) {
             Some((first, last)) => self.test(&value, &[(&first, &last)], op == 1),
             None => self.r.fail("it compares by order"),
+        }
+    }
+
+    /// Whether the order of its bytes is that of its numbers.
+    fn is_ordered(&self, what: What) -> bool {
+        match what {
+            What::Address { .. } | What::Port { .. } | What::Family { ether: true } => true,
+            What::Field(field) => !self.r.layout(field).host,
+            _ => false,
         }
     }
 
@@ -322,9 +328,7 @@ impl<'a> ExprWalk<'a, '_> {
         let not = e.or_0(2) == 1;
         let sign = if not { " != " } else { " " };
         self.r.say(&[&value.text, sign, &key_shown(value.what, from), "-", &key_shown(value.what, to)]);
-        let ordered = matches!(value.what, What::Address { .. } | What::Port { .. })
-            || matches!(value.what, What::Field(field) if !self.r.layout(field).host);
-        if ordered && from <= to && e.or_0(2) < 2 {
+        if self.is_ordered(value.what) && from <= to && e.or_0(2) < 2 {
             self.test(&value, &[(from, to)], not);
         } else {
             self.r.fail("it compares by order");
