@@ -32,7 +32,7 @@ fn what_is_for_frames_belongs_to_the_rest_of_the_rule_set() {
     }
 }
 
-/// A trial over no rules whose table for packets somebody deletes leaves nothing for frames, either; and nothing
+/// A trial over no rules leaves nothing for frames when somebody deletes its table for packets; and nothing
 /// for frames alone stays when the rules go.
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
