@@ -233,9 +233,9 @@ picked '2001:db8:66:' mef bans
 title "A web server is scanned for holes"
 note "Nobody who uses the site asks for these: passwords in .env, the log-in of WordPress, old backups. mef"
 note "reads the access log of a real nginx."
+# As many as lead to the ban: of more, the last lines might be read when it was lifted already.
 asking=()
-for path in /.env /wp-login.php /.git/config /phpmyadmin/ /backup.zip /.aws/credentials /shell.php \
-    /.ssh/id_rsa; do
+for path in /.env /wp-login.php /.git/config /backup.zip /.aws/credentials; do
     ask scanner 192.0.2.1 "$path" &
     asking+=($!)
 done
