@@ -3,10 +3,10 @@
 //! line begins with says of most of them that they are about somebody else. Knows no kernel.
 
 use super::read::open;
-use crate::base::bytes::count;
 use crate::base::range::Range;
 use crate::config::{LIST_LINE_MAX, ListEntry, ListKind, ListLine, ListWord, list_word, read_list};
 use crate::input::lines::Splitter;
+use crate::sys::count::newlines;
 use memchr::{memchr, memchr_iter, memchr3, memmem};
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read as _};
@@ -148,7 +148,7 @@ impl Search<'_> {
                 self.each_line(rest);
             }
         }
-        self.before = self.before.saturating_add(count(rest, b'\n'));
+        self.before = self.before.saturating_add(lines_of(rest));
     }
 
     /// Finds lines by what they begin with.
@@ -158,7 +158,7 @@ impl Search<'_> {
         for start in at_start.then_some(0).into_iter().chain(starts) {
             let Some((before, line)) = block.split_at_checked(start) else { break };
             let line = line.get(..memchr(b'\n', line).unwrap_or(line.len())).unwrap_or(line);
-            self.line(line, &mut || count(before, b'\n'));
+            self.line(line, &mut || lines_of(before));
         }
     }
 
@@ -192,6 +192,11 @@ impl Search<'_> {
             self.found.push((line, entry));
         }
     }
+}
+
+/// How many lines there are.
+fn lines_of(text: &[u8]) -> u32 {
+    u32::try_from(newlines(text)).unwrap_or(u32::MAX)
 }
 
 /// The first number of multicast and what is reserved.

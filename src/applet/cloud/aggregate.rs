@@ -108,7 +108,6 @@ fn reason(operator: &Operator, why: Why) -> String {
 }
 
 fn summary_object(sum: &Summary, run: AggregateRun) -> String {
-    let may = if sum.share_limit == u32::MAX { sum.listed } else { sum.share_limit.into() };
     let numbers = [
         ("listed", sum.listed),
         ("added", sum.added),
@@ -119,7 +118,7 @@ fn summary_object(sum: &Summary, run: AggregateRun) -> String {
         ("too_few", sum.few),
         ("wide", sum.wide),
         ("dependent", sum.share),
-        ("may_depend", may),
+        ("may_depend", sum.may_depend()),
         ("exempt", sum.exempt),
         ("stale", sum.stale),
         ("flooded", sum.flooded),
@@ -144,7 +143,7 @@ fn sum_up(sum: &Summary, run: AggregateRun, output: &mut Output<'_>) -> Result<(
         sum.few,
         sum.wide,
         sum.share,
-        if sum.share_limit == u32::MAX { sum.listed } else { sum.share_limit.into() }
+        sum.may_depend()
     )?;
     writeln!(
         output.out,

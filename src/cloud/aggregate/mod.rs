@@ -128,6 +128,14 @@ pub struct Summary {
     pub removed: u64,
 }
 
+impl Summary {
+    /// How many entries may hang on one member: all where nothing bounds them.
+    #[must_use]
+    pub fn may_depend(&self) -> u64 {
+        if self.share_limit == u32::MAX { self.listed } else { self.share_limit.into() }
+    }
+}
+
 /// What is needed on the way: files for what is too much for memory, and a key that nobody can guess.
 pub struct Room<'r> {
     /// Makes an empty file that is nobody else's.

@@ -49,8 +49,7 @@ pub struct Exported {
 pub enum ExportPurpose {
     /// A file to load.
     File,
-    /// To be compared with others: what another program has put there is shown, each rule as one, and not
-    /// said.
+    /// To be compared: what another program has put there is shown, each rule as one, and not said.
     Comparison,
 }
 
