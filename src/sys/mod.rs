@@ -21,6 +21,7 @@ pub mod memory;
 pub mod netlink;
 pub mod nlattr;
 pub mod notify;
+pub mod numerals;
 pub mod peers;
 pub mod poll;
 pub mod process;
