@@ -4,7 +4,7 @@
 
 use super::args::{STDIN, parse};
 use super::context::{LISTED_MAX, settings};
-use super::output::{Output, OutputError, failed};
+use super::output::{Output, OutputError, Shape, failed};
 use super::target::{self, Safety};
 use crate::ban::{BanEntry, Scope};
 use crate::base::clock::Wall;
@@ -13,7 +13,7 @@ use crate::config::{ListEntry, ListKind, Settings, conf_files, duration};
 use crate::control::proto::Request;
 use crate::firewall::backend::View;
 use crate::firewall::end_connections;
-use crate::lists::{self, Edit, Exempt, Gone, LOCAL, ListTurn, Paths};
+use crate::lists::{self, Edit, Exempt, Gone, LOCAL, ListTerms, ListTurn, Paths};
 use argh::FromArgs;
 use std::path::Path;
 
@@ -87,11 +87,11 @@ struct AllowChange {
     kind: ListKind,
     addresses: Vec<String>,
     config: Option<String>,
-    /// What is added: until when, and whether by force. Without it, something is taken away.
-    adds: Option<(Option<Wall>, bool)>,
+    /// How something is added. Without it, something is taken away.
+    adds: Option<ListTerms>,
     /// What is said of each that was changed, and behind it.
     said: [String; 2],
-    as_json: bool,
+    shape: Shape,
 }
 
 fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -112,17 +112,17 @@ fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) ->
     };
     let word = if kind == ListKind::Allow { "allowed" } else { "denied" };
     let said = [word.to_owned(), args.time.map_or(String::new(), |time| format!(" for {time}"))];
-    let (addresses, config, as_json) = (args.addresses, args.config, args.json);
-    let adds = Some((until, args.force));
-    change(command, AllowChange { kind, addresses, config, adds, said, as_json }, output)
+    let (addresses, config, shape) = (args.addresses, args.config, args.json.into());
+    let adds = Some(ListTerms { until, force: args.force });
+    change(command, AllowChange { kind, addresses, config, adds, said, shape }, output)
 }
 
 fn remove(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: Remove = parse(command, args)?;
     let word = if kind == ListKind::Allow { "disallowed" } else { "undenied" };
     let said = [word.to_owned(), String::new()];
-    let (addresses, config, as_json) = (args.addresses, args.config, args.json);
-    change(command, AllowChange { kind, addresses, config, adds: None, said, as_json }, output)
+    let (addresses, config, shape) = (args.addresses, args.config, args.json.into());
+    change(command, AllowChange { kind, addresses, config, adds: None, said, shape }, output)
 }
 
 fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -143,7 +143,7 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
     let mut edit = Edit::open(&paths, kind, &turn).map_err(unwritten)?;
     let kept = paths.kept(kind);
     match adds {
-        Some((until, force)) => edit.add(&ranges, until, force),
+        Some(terms) => edit.add(&ranges, terms),
         None => {
             let listed = edit.remove(&ranges);
             let kept = kept.remove(LOCAL, &ranges).map_err(unwritten)?;
@@ -162,12 +162,12 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
             "more than half of its lines are bad: fix it first; nothing was changed",
         )));
     }
-    if let (ListKind::Allow, Some((until, force))) = (kind, adds)
+    if let (ListKind::Allow, Some(terms)) = (kind, adds)
         && edit.counts().bad > 0
     {
         // What the file says may not be used as a whole.
         let nets = ranges.iter().flat_map(|range| range.nets());
-        let more: Vec<ListEntry> = nets.map(|net| ListEntry { net, until, force }).collect();
+        let more: Vec<ListEntry> = nets.map(|net| terms.of(net)).collect();
         kept.add(LOCAL, &more).map_err(unwritten)?;
     }
     edit.save(crate::sys::clock::wall()).map_err(unwritten)?;
@@ -189,7 +189,7 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
     if kind == ListKind::Deny && adds.is_some() {
         let banned = permanently_banned(enforcer.guard(), &ranges)?;
         if !banned.is_empty() {
-            super::unban::superseded(&settings, &banned, change.as_json, output)?;
+            super::unban::superseded(&settings, &banned, change.shape, output)?;
         }
     }
     if adds.is_none()
@@ -247,7 +247,7 @@ fn wanted(
             Ok(range) => range,
         };
         let why = || {
-            let force = adds.is_none_or(|(_, force)| force);
+            let force = adds.is_none_or(|terms| terms.force);
             let objection = || safety.objection(&range).filter(|_| kind == ListKind::Deny).map(str::to_owned);
             let wide = || too_wide(&range, kind).map(str::to_owned);
             if force { None } else { objection().or_else(|| exempt.network_of(&range)).or_else(wide) }
@@ -327,7 +327,7 @@ fn permanently_banned(guard: &mut dyn View, ranges: &[Range]) -> Result<Vec<Rang
 
 fn report(change: &AllowChange, ranges: &[Range], output: &mut Output<'_>) -> Result<(), OutputError> {
     let [word, time] = &change.said;
-    if change.as_json {
+    if change.shape == Shape::Json {
         return Ok(ranges
             .iter()
             .try_for_each(|range| writeln!(output.out, "{}", super::unban::result(range, word)))?);

@@ -5,7 +5,7 @@
 
 use super::args::parse;
 use super::context::settings;
-use super::output::{Output, OutputError};
+use super::output::{Output, OutputError, Shape};
 use crate::base::count::count;
 use crate::base::diag::{Problem, Severity};
 use crate::base::json::Object;
@@ -60,27 +60,27 @@ pub(super) fn everything(output: &mut Output<'_>) -> Result<(), OutputError> {
 }
 
 fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
-    let mut failed = false;
+    let (mut failed, shape) = (false, args.json.into());
     if args.files.is_empty() {
         if Path::new(DEFAULT_RULES).exists() {
-            failed = rule_set(DEFAULT_RULES, args.json, output)?;
+            failed = rule_set(DEFAULT_RULES, shape, output)?;
         }
         let loaded = load(Path::new(&args.config), &mut crate::services::check);
-        failed |= report(&loaded, args.json, output)?;
+        failed |= report(&loaded, shape, output)?;
         let paths = Paths::of(&loaded.settings);
         for kind in [ListKind::Allow, ListKind::Deny] {
             let dir = paths.dir(kind);
             for name in
                 conf_files(dir).map_err(|e| OutputError::Failed(format!("{}: {e}", dir.to_string_lossy())))?
             {
-                failed |= list((kind, args.json), &dir.join(name), &paths, output)?;
+                failed |= list((kind, shape), &dir.join(name), &paths, output)?;
             }
         }
     }
     let mut paths = None;
     for file in &args.files {
         if file.ends_with(".rules") {
-            failed |= rule_set(file, args.json, output)?;
+            failed |= rule_set(file, shape, output)?;
             continue;
         }
         let paths = paths.get_or_insert_with(|| {
@@ -90,7 +90,7 @@ fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
             .into_iter()
             .find(|kind| Path::new(file).parent() == Some(paths.dir(*kind)));
         if let Some(kind) = kind {
-            failed |= list((kind, args.json), Path::new(file), paths, output)?;
+            failed |= list((kind, shape), Path::new(file), paths, output)?;
             continue;
         }
         let loaded = if Path::new(file).file_name().is_some_and(|name| name == "mef.conf") {
@@ -100,7 +100,7 @@ fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
             let path = if file.contains('/') { file.clone() } else { format!("./{file}") };
             load_rule(Settings::default(), &path, &mut crate::services::check)
         };
-        failed |= report(&loaded, args.json, output)?;
+        failed |= report(&loaded, shape, output)?;
     }
     if failed { Err(OutputError::Told) } else { Ok(()) }
 }
@@ -108,7 +108,7 @@ fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
 /// Shows what is wrong with an allow or deny list, as whoever loads it finds it; whether nothing of it can be
 /// used.
 fn list(
-    (kind, as_json): (ListKind, bool),
+    (kind, shape): (ListKind, Shape),
     path: &Path,
     paths: &Paths,
     output: &mut Output<'_>,
@@ -116,18 +116,18 @@ fn list(
     let mut shown = Ok(());
     let mut note = |text: &dyn std::fmt::Display| {
         if shown.is_ok() {
-            shown = match as_json {
-                true => {
+            shown = match shape {
+                Shape::Json => {
                     writeln!(output.out, "{}", Object::new().text("problem", &*text.to_string()).finish())
                 }
-                false => writeln!(output.out, "{text}"),
+                Shape::Text => writeln!(output.out, "{text}"),
             };
         }
     };
     let verdict = lists::check(kind, path, paths, &mut note);
     shown?;
     let path = path.to_string_lossy();
-    if as_json {
+    if shape == Shape::Json {
         let (is_bad, bad) = (verdict.refused.is_some(), verdict.counts.passed_over());
         writeln!(output.out, "{}", summary(&path, verdict.counts.good.into(), (is_bad.into(), bad.into())))?;
         return Ok(is_bad);
@@ -175,9 +175,9 @@ fn found(errors: usize, warnings: usize) -> String {
 }
 
 /// Shows what is wrong with a rule set; whether any of it is an error.
-fn rule_set(file: &str, as_json: bool, output: &mut Output<'_>) -> Result<bool, OutputError> {
+fn rule_set(file: &str, shape: Shape, output: &mut Output<'_>) -> Result<bool, OutputError> {
     let set = rulefile::read(file, rulefile::CheckDepth::Thorough);
-    if as_json {
+    if shape == Shape::Json {
         for (number, p) in &set.problems {
             let name = set.files.get(usize::from(*number)).map_or(file, |file| &file.name);
             writeln!(output.out, "{}", problem(name, p))?;
@@ -189,7 +189,7 @@ fn rule_set(file: &str, as_json: bool, output: &mut Output<'_>) -> Result<bool, 
     }
     let errors = set.problems.iter().filter(|(_, p)| p.severity == Severity::Error).count();
     let (warnings, rules) = (set.problems.len() - errors, set.rules());
-    if as_json {
+    if shape == Shape::Json {
         writeln!(output.out, "{}", summary(file, rules as u64, (errors as u64, warnings as u64)))?;
         return Ok(errors > 0);
     }
@@ -198,17 +198,17 @@ fn rule_set(file: &str, as_json: bool, output: &mut Output<'_>) -> Result<bool, 
 }
 
 /// Shows what is wrong; whether any of it is an error.
-fn report(loaded: &Loaded, as_json: bool, output: &mut Output<'_>) -> Result<bool, OutputError> {
+fn report(loaded: &Loaded, shape: Shape, output: &mut Output<'_>) -> Result<bool, OutputError> {
     for p in &loaded.problems {
-        match as_json {
-            true => writeln!(output.out, "{}", problem(&p.path, &p.problem))?,
-            false => write!(output.out, "{}", p.shown)?,
+        match shape {
+            Shape::Json => writeln!(output.out, "{}", problem(&p.path, &p.problem))?,
+            Shape::Text => write!(output.out, "{}", p.shown)?,
         }
     }
     let errors = loaded.problems.iter().filter(|p| p.problem.severity == Severity::Error).count();
     let warnings = loaded.problems.len() - errors;
     let rules = loaded.rules.len();
-    if as_json {
+    if shape == Shape::Json {
         let found = (errors as u64, warnings as u64);
         writeln!(output.out, "{}", summary("service rules", rules as u64, found))?;
         return Ok(errors > 0);

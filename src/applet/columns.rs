@@ -193,9 +193,17 @@ pub(super) fn offset(at: Wall) -> i32 {
     offset
 }
 
-/// Whether colours may be used: on a terminal, and unless NO_COLOR says otherwise.
-pub(super) fn has_colours() -> bool {
-    stdio::is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+/// Whether a screen has colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colours {
+    On,
+    Off,
+}
+
+/// Colours may be used on a terminal, and unless NO_COLOR says otherwise.
+pub(super) fn colours() -> Colours {
+    let may = stdio::is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    if may { Colours::On } else { Colours::Off }
 }
 
 #[cfg(test)]

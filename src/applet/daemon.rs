@@ -4,6 +4,7 @@
 use super::args::parse;
 use super::output::{Output, OutputError};
 use crate::config::DEFAULT_PATH;
+use crate::daemon::ProcessPlace;
 use argh::FromArgs;
 use std::path::Path;
 
@@ -26,7 +27,8 @@ struct DaemonArgs {
 
 pub(super) fn run(args: &[&str], _: &mut Output<'_>) -> Result<(), OutputError> {
     let args: DaemonArgs = parse("daemon", args)?;
-    crate::daemon::run(Path::new(&args.config), args.foreground).map_err(OutputError::Failed)
+    let place = if args.foreground { ProcessPlace::Foreground } else { ProcessPlace::Background };
+    crate::daemon::run(Path::new(&args.config), place).map_err(OutputError::Failed)
 }
 
 /// Called as `mefdaemon`.

@@ -4,7 +4,7 @@
 use super::args::parse;
 use super::columns;
 use super::context::{notify_daemon, settings};
-use super::output::{Output, OutputError, failed};
+use super::output::{Output, OutputError, Shape, failed};
 use crate::ban::Failure;
 use crate::base::count::count;
 use crate::base::json::Object;
@@ -77,7 +77,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
                 let names = "LIST   ADDRESSES  NETWORKS   BAD  STATE         FILE";
                 columns::line(output.out, names, columns::width())?;
             }
-            show(&row, args.json, output)?;
+            show(&row, args.json.into(), output)?;
         }
     }
     if head {
@@ -171,12 +171,12 @@ fn of_entries(entries: &[ListEntry]) -> ListSurvey {
     survey
 }
 
-fn show(row: &ListRow, json: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn show(row: &ListRow, shape: Shape, output: &mut Output<'_>) -> Result<(), OutputError> {
     let list = if row.kind == ListKind::Allow { "allow" } else { "deny" };
     let (addresses, networks) = row.survey.totals();
     let bad = row.survey.counts.passed_over();
     let state = row.state;
-    if json {
+    if shape == Shape::Json {
         let [addresses, networks, bad] = [addresses, networks, bad].map(u64::from);
         let object = Object::new()
             .text("list", list)

@@ -22,6 +22,21 @@ pub(super) enum OutputError {
     Output(io::Error),
 }
 
+/// How results are written: what `--json` in the command line chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// For people.
+    Text,
+    /// An object a line.
+    Json,
+}
+
+impl From<bool> for Shape {
+    fn from(json: bool) -> Shape {
+        if json { Shape::Json } else { Shape::Text }
+    }
+}
+
 /// What a command fails of, as it is said.
 pub(super) fn failed(e: impl Display) -> OutputError {
     OutputError::Failed(e.to_string())

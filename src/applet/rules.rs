@@ -56,11 +56,12 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     }
     super::test::report(&loaded, output);
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
-    for RuleRow { name, is_on, why, from } in &rows {
+    for row in &rows {
+        let RuleRow { name, is_on, why, from } = row;
         let state = if *is_on { "on" } else { "off" };
         let from = &*shown(from);
         if args.json {
-            writeln!(output.out, "{}", object(name, *is_on, why, from).finish())?;
+            writeln!(output.out, "{}", object(row).finish())?;
         } else {
             let text = format!("{name:<width$}  {state:<3}  {why}; {from}");
             columns::line(output.out, &text, columns::width())?;
@@ -69,8 +70,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if loaded.failed() { Err(OutputError::Told) } else { output.end() }
 }
 
-fn object(name: &str, is_on: bool, why: &str, from: &str) -> Object {
-    Object::new().text("rule", name).flag("on", is_on).text("why", why).text("from", from)
+fn object(RuleRow { name, is_on, why, from }: &RuleRow) -> Object {
+    let object = Object::new().text("rule", name.as_str()).flag("on", *is_on);
+    object.text("why", why.as_str()).text("from", from.as_str())
 }
 
 /// One rule, by its name or by that of its file.
@@ -92,14 +94,13 @@ fn one(
             return Err(OutputError::Told);
         }
     };
-    let state = row.map(|row| (row.is_on, row.why.as_str()));
     if args.json {
-        let (is_on, why) = state.unwrap_or((false, "it has errors"));
-        let from = row.map_or("", |row| row.from.as_str());
-        writeln!(output.out, "{}", object(name, is_on, why, from).text("text", text.as_str()).finish())?;
+        let why = "it has errors".to_owned();
+        let wrong = RuleRow { name: name.to_owned(), is_on: false, why, from: String::new() };
+        writeln!(output.out, "{}", object(row.unwrap_or(&wrong)).text("text", text.as_str()).finish())?;
     } else {
-        if let Some((is_on, why)) = state {
-            writeln!(output.out, "# {name}: {}, {}", if is_on { "on" } else { "off" }, shown(why))?;
+        if let Some(row) = row {
+            writeln!(output.out, "# {name}: {}, {}", if row.is_on { "on" } else { "off" }, shown(&row.why))?;
         }
         output.out.write_all(text.as_bytes())?;
     }

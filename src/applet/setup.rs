@@ -185,7 +185,9 @@ fn install(mut job: SetupJob, args: &SetupArgs, output: &mut Output<'_>) -> Resu
     let runs_on = runs.is_some() && now.is_some();
     let old = runs.filter(|_| now == Some(DaemonChange::Restart) && commands.is_empty());
     plan(&steps, &users.iter().chain(&commands).cloned().collect::<Vec<_>>(), output)?;
-    switch.tell(runs_on, output)?;
+    if runs_on {
+        switch.tell(output)?;
+    }
     if let Some(pid) = &old {
         let then = if job.init == Init::None { "start the new one" } else { "init starts the new one" };
         writeln!(output.out, "  end      the daemon, process {pid}: {then}")?;

@@ -116,7 +116,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let args: StatusArgs = parse("status", args)?;
     if !args.addresses.is_empty() {
         required(BuildPart::Why)?;
-        return super::why::answer(&args.addresses, args.json, args.config.as_deref(), output);
+        return super::why::answer(&args.addresses, args.json.into(), args.config.as_deref(), output);
     }
     let settings = settings(args.config.as_deref(), output);
     let mut answer = None;

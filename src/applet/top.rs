@@ -6,7 +6,7 @@ mod view;
 use super::answer::DaemonAnswer;
 use super::args::parse;
 use super::bans::About;
-use super::columns;
+use super::columns::{self, Colours};
 use super::context::{daemon_of, journal_to_read, settings};
 use super::history::{Length, Reason, ban, rule_name};
 use super::output::{Output, OutputError, failed};
@@ -73,10 +73,10 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let live = !args.once && !is_dumb && stdio::is_terminal();
     let Some(mut screen) = live.then(Screen::open).flatten() else {
         top.take(&answer, output)?;
-        let lines = top.view(&answer).lines(None, columns::width(), false);
+        let lines = top.view(&answer).lines(None, columns::width(), Colours::Off);
         return Ok(lines.iter().try_for_each(|line| writeln!(output.out, "{line}"))?);
     };
-    let (colours, mut before) = (columns::has_colours(), Vec::new());
+    let (colours, mut before) = (columns::colours(), Vec::new());
     loop {
         top.take(&answer, output)?;
         loop {

@@ -2,7 +2,7 @@
 //! `mef version`.
 
 use super::args::parse;
-use super::output::{Output, OutputError};
+use super::output::{Output, OutputError, Shape};
 use crate::base::build_part::BuildPart;
 use crate::base::json::Object;
 use crate::firewall::kernel_parts;
@@ -45,15 +45,6 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         kernel(Shape::Text, output)?;
     }
     Ok(())
-}
-
-/// How it is written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// For people.
-    Text,
-    /// An object a line.
-    Json,
 }
 
 /// What this kernel can do, a line for each part.

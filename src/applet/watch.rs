@@ -2,7 +2,7 @@
 //! `mef watch`: the events of the daemon, as they come.
 
 use super::args::parse;
-use super::columns::has_colours;
+use super::columns::{Colours, colours};
 use super::context::{daemon_of, settings};
 use super::output::{Output, OutputError};
 use crate::base::json::Object;
@@ -51,7 +51,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         return Err(OutputError::Failed(NO_DAEMON.into()));
     };
     daemon.notify(&Request::Watch).map_err(failed)?;
-    let (mut written, colours) = (Ok(()), has_colours());
+    let (mut written, colours) = (Ok(()), colours());
     daemon
         .lines(Patience::Endless, &mut |line| {
             let kind = kind(line);
@@ -63,7 +63,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
                 written = if args.json {
                     writeln!(output.out, "{}", json(line))
                 } else {
-                    let (on, off) = if colours { (colour(kind), "\x1b[0m") } else { ("", "") };
+                    let (on, off) = if colours == Colours::On { (colour(kind), "\x1b[0m") } else { ("", "") };
                     writeln!(output.out, "{on}{line}{off}")
                 }
                 .and_then(|()| output.out.flush());

@@ -5,9 +5,9 @@ mod facts;
 mod show;
 
 use super::args::parse;
-use super::columns::has_colours;
+use super::columns::colours;
 use super::context::{daemon_of, journal_to_read, settings};
-use super::output::{Output, OutputError, failed};
+use super::output::{Output, OutputError, Shape, failed};
 use super::target;
 use crate::base::range::Range;
 use crate::config::Settings;
@@ -51,13 +51,13 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if args.addresses.is_empty() {
         return Err(OutputError::Usage("missing ADDR; `mef why --help` shows examples".into()));
     }
-    answer(&args.addresses, args.json, args.config.as_deref(), output)
+    answer(&args.addresses, args.json.into(), args.config.as_deref(), output)
 }
 
 /// Answers about each of these.
 pub(super) fn answer(
     addresses: &[String],
-    as_json: bool,
+    shape: Shape,
     config: Option<&str>,
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
@@ -74,13 +74,13 @@ pub(super) fn answer(
         let facts = Facts::gather(&mut sources, range, &mut |settings| daemon_of(settings, output))?;
         let verdict = facts.verdict();
         is_dropped |= verdict.is_dropped();
-        if as_json {
+        if shape == Shape::Json {
             show::json(output.out, &facts, &verdict)?;
         } else {
             if number > 0 {
                 writeln!(output.out)?;
             }
-            show::people(output.out, &facts, &verdict, has_colours())?;
+            show::people(output.out, &facts, &verdict, colours())?;
         }
     }
     if is_dropped { Err(OutputError::Told) } else { output.end() }

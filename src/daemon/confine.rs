@@ -78,30 +78,37 @@ struct Needs {
     /// The ban log.
     log: Option<PathBuf>,
     kmsg: bool,
-    /// The backend is one that runs programs.
-    falls_back: bool,
+    backend: BackendPrograms,
 }
 
-/// Gives up what `confine=` says; who runs others' programs begins before that. `falls_back`: the backend is
-/// one that needs some.
-pub fn enter(conf: &Path, loaded: &Loaded, falls_back: bool) -> Confined {
+/// Whether the backend is one that runs programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendPrograms {
+    /// It does.
+    Run,
+    /// The kernel is enough for it.
+    None,
+}
+
+/// Gives up what `confine=` says; who runs others' programs begins before that.
+pub fn enter(conf: &Path, loaded: &Loaded, backend: BackendPrograms) -> Confined {
     let level = loaded.settings.confine;
     let mut first = Confined { level, holds: Vec::new(), missing: Vec::new(), kept: None };
     if level != Confine::Off {
-        first.programs(conf, loaded, falls_back);
+        first.programs(conf, loaded, backend);
     }
     // A copy, among what stays: what it takes to find out passes.
-    let confined = with_arena(|| first.enter(conf, loaded, falls_back)).clone();
+    let confined = with_arena(|| first.enter(conf, loaded, backend)).clone();
     confined.log();
     confined
 }
 
 impl Confined {
-    fn enter(mut self, conf: &Path, loaded: &Loaded, falls_back: bool) -> Confined {
+    fn enter(mut self, conf: &Path, loaded: &Loaded, backend: BackendPrograms) -> Confined {
         if self.level == Confine::Off {
             return self;
         }
-        let needs = Needs::of(conf, loaded, falls_back);
+        let needs = Needs::of(conf, loaded, backend);
         self.bounding_set();
         self.user(&needs);
         self.capabilities(&needs);
@@ -116,8 +123,8 @@ impl Confined {
     }
 
     /// What is configured to be run is run by a process that gives up nothing.
-    fn programs(&mut self, conf: &Path, loaded: &Loaded, falls_back: bool) {
-        self.missing.extend(programs::open(conf, loaded, falls_back));
+    fn programs(&mut self, conf: &Path, loaded: &Loaded, backend: BackendPrograms) {
+        self.missing.extend(programs::open(conf, loaded, backend));
         runner::confine();
     }
 
@@ -197,13 +204,13 @@ impl Confined {
             log::warn!("confine={} takes effect after a restart", loaded.settings.confine.word());
         }
         let Some(kept) = &self.kept else { return };
-        let needs = Needs::of(conf, loaded, kept.falls_back);
+        let needs = Needs::of(conf, loaded, kept.backend);
         let late = |what: &str| log::warn!("{what} only after a restart (confine={})", self.level.word());
         // As whom is known to the process that runs them.
         const HERE: Option<Option<Identity>> = Some(None);
         if runner::is_there() {
-            runner::configure(programs::of(loaded, kept.falls_back, HERE));
-        } else if !programs::of(loaded, false, HERE).is_empty() {
+            runner::configure(programs::of(loaded, kept.backend, HERE));
+        } else if !programs::of(loaded, BackendPrograms::None, HERE).is_empty() {
             late("programs are run");
         }
         for more in needs.capabilities.iter().filter(|c| !kept.capabilities.contains(c)) {
@@ -245,7 +252,7 @@ impl Confined {
 }
 
 impl Needs {
-    fn of(conf: &Path, loaded: &Loaded, falls_back: bool) -> Needs {
+    fn of(conf: &Path, loaded: &Loaded, backend: BackendPrograms) -> Needs {
         let settings = &loaded.settings;
         let on = || loaded.rules.iter().filter(|rule| rule.enabled != Enabled::False);
         let uses = |source| on().any(|rule| rule.source == source);
@@ -270,7 +277,7 @@ impl Needs {
             own: [PathBuf::from(&settings.state_dir), PathBuf::from(&settings.run_dir)],
             log: settings.ban_log_enabled.then(|| PathBuf::from(&settings.ban_log_path)),
             kmsg: uses(Source::Kmsg),
-            falls_back,
+            backend,
         }
     }
 

@@ -53,7 +53,7 @@ use crate::sys::signal::Signals;
 use crate::sys::{clock, fs, process, syslog};
 use alarms::Alarms;
 use around::Around;
-use confine::Confined;
+use confine::{BackendPrograms, Confined};
 use dns::Dns;
 use heal::Heal;
 use judge::Judge;
@@ -109,12 +109,21 @@ struct Daemon {
     _pidfile: pidfile::PidFile,
 }
 
+/// Where the daemon runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessPlace {
+    /// As a supervisor started it.
+    Foreground,
+    /// As a process of its own.
+    Background,
+}
+
 /// Runs until it is told to stop.
 ///
 /// # Errors
 /// Why it could not start, for people; problems of the configuration have then been written to the log.
-pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
-    let mut daemon = prepare(conf, foreground)?;
+pub fn run(conf: &Path, place: ProcessPlace) -> Result<(), String> {
+    let mut daemon = prepare(conf, place)?;
     daemon.begin();
     daemon.go();
     daemon.stop();
@@ -124,7 +133,7 @@ pub fn run(conf: &Path, foreground: bool) -> Result<(), String> {
 /// Does what the start takes. On its own, so that what that needs of the stack is given back before the
 /// daemon waits.
 #[inline(never)]
-fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
+fn prepare(conf: &Path, place: ProcessPlace) -> Result<Box<Daemon>, String> {
     // In the background a relative path would lead elsewhere.
     let conf = &fs::absolute(conf).map_err(|e| format!("{}: {e}", conf.to_string_lossy()))?;
     let mut compiled = Compiled::default();
@@ -149,7 +158,7 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     guard.watch();
     guard.own_through(Path::new(&loaded.settings.run_dir));
     let made = rebuild(&mut *guard).map_err(|e| e.to_string())?;
-    if !foreground {
+    if place == ProcessPlace::Background {
         process::background().map_err(|e| format!("cannot go into the background: {e}"))?;
     }
     pidfile.write();
@@ -158,8 +167,9 @@ fn prepare(conf: &Path, foreground: bool) -> Result<Box<Daemon>, String> {
     log_missing(&mut *guard, made);
     let control = open_control(&loaded.settings.run_dir);
     // What the other backend has left is taken out by its programs.
-    let falls_back = guard.poll_interval().is_some() || has_left(guard.options());
-    let confined = confine::enter(conf, &loaded, falls_back);
+    let runs = guard.poll_interval().is_some() || has_left(guard.options());
+    let backend = if runs { BackendPrograms::Run } else { BackendPrograms::None };
+    let confined = confine::enter(conf, &loaded, backend);
     Ok(Box::new(Daemon::start(conf, (loaded, compiled), guard, (signals, pidfile, control, confined))))
 }
 

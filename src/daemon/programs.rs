@@ -2,6 +2,7 @@
 //! Which programs of others the daemon may ever start: those of the configuration, and those of a backend
 //! that cannot do without. A process that is forked for them before the daemon gives up its rights runs them.
 
+use super::confine::BackendPrograms;
 use super::sources;
 use crate::config::{Enabled, Loaded, Settings, Source, load};
 use crate::firewall::restore_programs;
@@ -29,7 +30,11 @@ pub(super) fn hook_identity(settings: &Settings) -> Option<Option<Identity>> {
 }
 
 /// All of them, hooks as `hooks` says.
-pub(super) fn of(loaded: &Loaded, falls_back: bool, hooks: Option<Option<Identity>>) -> Vec<RunProgram> {
+pub(super) fn of(
+    loaded: &Loaded,
+    backend: BackendPrograms,
+    hooks: Option<Option<Identity>>,
+) -> Vec<RunProgram> {
     let settings = &loaded.settings;
     let mut all: Vec<RunProgram> = Vec::new();
     let mut add = |argv: &[String], identity| {
@@ -45,15 +50,15 @@ pub(super) fn of(loaded: &Loaded, falls_back: bool, hooks: Option<Option<Identit
     if on().any(|rule| rule.source == Source::Auto) && sources::has_ring() {
         add(&sources::ring(), None);
     }
-    if falls_back {
+    if backend == BackendPrograms::Run {
         restore_programs().iter().for_each(|argv| add(argv, None));
     }
     all
 }
 
 /// Forks the process that runs them, if there are any. Why there is none, if there should be one.
-pub(super) fn open(conf: &Path, loaded: &Loaded, falls_back: bool) -> Option<String> {
-    let all = of(loaded, falls_back, hook_identity(&loaded.settings));
+pub(super) fn open(conf: &Path, loaded: &Loaded, backend: BackendPrograms) -> Option<String> {
+    let all = of(loaded, backend, hook_identity(&loaded.settings));
     if all.is_empty() {
         return None;
     }
@@ -61,7 +66,7 @@ pub(super) fn open(conf: &Path, loaded: &Loaded, falls_back: bool) -> Option<Str
         // What is wrong with it is told by the daemon.
         let mut compiled = Compiled::default();
         let loaded = with_arena(|| load(conf, &mut |rule, problems| compiled.add(rule, problems)));
-        (!loaded.failed()).then(|| of(&loaded, falls_back, hook_identity(&loaded.settings)))
+        (!loaded.failed()).then(|| of(&loaded, backend, hook_identity(&loaded.settings)))
     };
     runner::open(all, &mut read).err().map(|e| format!("programs cannot be run: {e}"))
 }

@@ -342,13 +342,20 @@ mod tests {
         writer
     }
 
+    /// Where a message is among those of an answer.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Place {
+        First,
+        Later,
+    }
+
     /// What a server answers: the message, signed behind `prior`; `rest` are messages of a transfer before it
     /// without a signature.
     fn answer(
         key: &Key,
         prior: &[u8],
         rest: &[Vec<u8>],
-        first: bool,
+        place: Place,
         (error, at): (u16, Wall),
     ) -> (Vec<u8>, [u8; MAC]) {
         let mut buffer = [0; 512];
@@ -358,7 +365,7 @@ mod tests {
         hmac.update(writer.bytes());
         let times = Times { signed: at.0, fudge: FUDGE };
         let other = if error == error::BADTIME { NOW.0.to_be_bytes()[2..].to_vec() } else { Vec::new() };
-        if first {
+        if place == Place::First {
             key.variables(&mut hmac, &times, error, &other);
         } else {
             hmac.update(times.bytes().as_slice());
@@ -401,7 +408,7 @@ mod tests {
         let mut buffer = [0; 512];
         let mut verifier = key.sign(&mut question(&mut buffer, 0), NOW).unwrap();
         let prior = verifier.prior;
-        let (bytes, _) = answer(&key, &prior, &[], true, (0, NOW));
+        let (bytes, _) = answer(&key, &prior, &[], Place::First, (0, NOW));
         for at in 0..bytes.len() * 8 {
             let mut changed = bytes.clone();
             changed[at / 8] ^= 1 << (at % 8);
@@ -427,11 +434,11 @@ mod tests {
         let prior = ours.sign(&mut question(&mut buffer, 0), NOW).unwrap().prior;
         let cases = [
             (plain, Fault::Unsigned(5, 0)),
-            (answer(&other, &prior, &[], true, (0, NOW)).0, Fault::BadSignature),
-            (answer(&key("web2", 7), &prior, &[], true, (0, NOW)).0, Fault::BadSignature),
-            (answer(&ours, &[1; MAC], &[], true, (0, NOW)).0, Fault::BadSignature),
-            (answer(&ours, &prior, &[], true, (0, later)).0, Fault::BadTime(later)),
-            (answer(&ours, &prior, &[], true, (error::BADTIME, later)).0, Fault::BadTime(NOW)),
+            (answer(&other, &prior, &[], Place::First, (0, NOW)).0, Fault::BadSignature),
+            (answer(&key("web2", 7), &prior, &[], Place::First, (0, NOW)).0, Fault::BadSignature),
+            (answer(&ours, &[1; MAC], &[], Place::First, (0, NOW)).0, Fault::BadSignature),
+            (answer(&ours, &prior, &[], Place::First, (0, later)).0, Fault::BadTime(later)),
+            (answer(&ours, &prior, &[], Place::First, (error::BADTIME, later)).0, Fault::BadTime(NOW)),
         ];
         for (bytes, want) in cases {
             let mut buffer = [0; 512];
@@ -445,9 +452,9 @@ mod tests {
         let key = key("operator", 7);
         let mut buffer = [0; 512];
         let mut verifier = key.sign(&mut question(&mut buffer, 0), NOW).unwrap();
-        let (first, mac) = answer(&key, &verifier.prior, &[], true, (0, NOW));
+        let (first, mac) = answer(&key, &verifier.prior, &[], Place::First, (0, NOW));
         let plain = question(&mut [0; 512], flag::RESPONSE).bytes().to_vec();
-        let (last, next) = answer(&key, &mac, &[plain.clone(), plain.clone()], false, (0, NOW));
+        let (last, next) = answer(&key, &mac, &[plain.clone(), plain.clone()], Place::Later, (0, NOW));
         assert_eq!(take(&mut verifier, &first), Ok(Verified::Signed));
         assert_eq!(take(&mut verifier, &plain), Ok(Verified::Pending));
         assert!(!verifier.is_complete());
@@ -455,11 +462,11 @@ mod tests {
         assert_eq!(take(&mut verifier, &last), Ok(Verified::Signed));
         assert!(verifier.is_complete());
         // One message too few, and a hundred without a signature.
-        let (last, _) = answer(&key, &next, &[plain.clone(), plain.clone()], false, (0, NOW));
+        let (last, _) = answer(&key, &next, &[plain.clone(), plain.clone()], Place::Later, (0, NOW));
         assert_eq!(take(&mut verifier, &plain), Ok(Verified::Pending));
         assert_eq!(take(&mut verifier, &last), Err(Fault::BadSignature));
         let mut verifier = key.sign(&mut question(&mut [0; 512], 0), NOW).unwrap();
-        let (first, _) = answer(&key, &verifier.prior, &[], true, (0, NOW));
+        let (first, _) = answer(&key, &verifier.prior, &[], Place::First, (0, NOW));
         assert_eq!(take(&mut verifier, &first), Ok(Verified::Signed));
         for _ in 0..99 {
             assert_eq!(take(&mut verifier, &plain), Ok(Verified::Pending));

@@ -9,11 +9,29 @@ use crate::base::range::Range;
 use crate::config::{ListCounts, ListEntry, ListKind, ListWord, list_lines, list_word, read_list};
 use crate::sys::dir::{Access, Dir};
 use crate::sys::fs;
+use ipnet::IpNet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 
 /// Longest file that is edited.
 const BYTES: u64 = 16 << 20;
+
+/// On what terms entries are added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListTerms {
+    /// When they end.
+    pub until: Option<Wall>,
+    /// Whether they hold whatever speaks against them.
+    pub force: bool,
+}
+
+impl ListTerms {
+    /// An entry on these terms.
+    #[must_use]
+    pub fn of(self, net: IpNet) -> ListEntry {
+        ListEntry { net, until: self.until, force: self.force }
+    }
+}
 
 /// A list that is being changed; no other command changes it meanwhile.
 pub struct Edit {
@@ -58,7 +76,7 @@ impl Edit {
     }
 
     /// Adds entries, each once, instead of what the file says of the same networks.
-    pub fn add(&mut self, ranges: &[Range], until: Option<Wall>, force: bool) {
+    pub fn add(&mut self, ranges: &[Range], terms: ListTerms) {
         let mut nets: Vec<Range> = ranges.iter().flat_map(|r| r.nets()).map(Range::from).collect();
         nets.sort_unstable();
         nets.dedup();
@@ -67,7 +85,7 @@ impl Edit {
             // A range or several clients in one line stay as they are.
             let [entry] = entries else { return true };
             let Ok(at) = nets.binary_search(&Range::from(entry.net)) else { return true };
-            let same = ListEntry { net: entry.net, until, force } == *entry;
+            let same = terms.of(entry.net) == *entry;
             let again = there.get_mut(at).is_none_or(|seen| same && std::mem::replace(seen, true));
             same && !again
         });
@@ -75,7 +93,7 @@ impl Edit {
             self.text.push(b'\n');
         }
         for (net, _) in nets.iter().zip(&there).filter(|(_, there)| !**there) {
-            net.nets().for_each(|net| write_entry(&mut self.text, &ListEntry { net, until, force }));
+            net.nets().for_each(|net| write_entry(&mut self.text, &terms.of(net)));
             self.changed = true;
         }
     }
@@ -157,8 +175,10 @@ mod tests {
         }
     }
 
+    const LASTING: ListTerms = ListTerms { until: None, force: false };
+
     fn nets(text: &str) -> Vec<Range> {
-        text.split(' ').map(|net| Range::from(net.parse::<ipnet::IpNet>().unwrap())).collect()
+        text.split(' ').map(|net| Range::from(net.parse::<IpNet>().unwrap())).collect()
     }
 
     #[test]
@@ -173,7 +193,7 @@ mod tests {
             f(&mut edit);
             edit.save(Wall(1000)).unwrap();
         };
-        edit(&|e| e.add(&nets("192.0.2.1/32 2001:db8::/64 192.0.2.1/32"), None, false));
+        edit(&|e| e.add(&nets("192.0.2.1/32 2001:db8::/64 192.0.2.1/32"), LASTING));
         assert_eq!(read(), "192.0.2.1\n2001:db8::/64\n");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let text = "# mine\n 192.0.2.1 # me\n\nbad line\n192.0.2.9 until=1970-01-01T00:10Z\nhost.example";
@@ -181,15 +201,15 @@ mod tests {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
         let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&file).unwrap());
         let before = inode();
-        edit(&|e| e.add(&nets("192.0.2.1/32"), None, false));
+        edit(&|e| e.add(&nets("192.0.2.1/32"), LASTING));
         // What ended is taken away with the next change, and there was none but that.
         assert_eq!(read(), "# mine\n 192.0.2.1 # me\n\nbad line\nhost.example\n");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
         assert_ne!(inode(), before, "it is replaced, not written");
         let before = inode();
-        edit(&|e| e.add(&nets("192.0.2.1/32"), None, false));
+        edit(&|e| e.add(&nets("192.0.2.1/32"), LASTING));
         assert_eq!(inode(), before, "nothing to do, nothing written");
-        edit(&|e| e.add(&nets("192.0.2.1/32"), Some(Wall(2000)), true));
+        edit(&|e| e.add(&nets("192.0.2.1/32"), ListTerms { until: Some(Wall(2000)), force: true }));
         let timed = "# mine\n\nbad line\nhost.example\n192.0.2.1 until=1970-01-01T00:33:20Z force\n";
         assert_eq!(read(), timed);
         edit(&|e| assert_eq!(e.remove(&nets("192.0.2.0/24 192.0.2.1/32 192.0.3.0/24")), [true, true, false]));

@@ -17,7 +17,7 @@ mod turn;
 pub use allow::{Gone, InForce, ListReading, allowed, drop_allowed, reader};
 pub use check::{ListVerdict, check};
 pub use deny::{Done, ListFate, ListJob, apply, drop_denied, fate, had};
-pub use edit::Edit;
+pub use edit::{Edit, ListTerms};
 pub use exempt::Exempt;
 pub use kept::{Kept, list_names};
 pub use read::{Detail, ListNote, ListSurvey, each_entry, entries, survey};

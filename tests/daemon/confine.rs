@@ -8,7 +8,7 @@ use common::daemon::{LOG, failed, host};
 use common::ns::{USER, call, filter_of, has_user, private_dirs};
 use common::{Net, wait_until};
 use mef::config::load;
-use mef::daemon::confine::enter;
+use mef::daemon::confine::{BackendPrograms, enter};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Error, Read as _};
 use std::net::{TcpStream, UdpSocket};
@@ -582,7 +582,7 @@ fn inside() {
     assert!(!loaded.failed());
     fs::create_dir_all("/var/lib/mef").unwrap();
     fs::create_dir_all("/run/mef").unwrap();
-    println!("level {}", enter(&conf, &loaded, false).text());
+    println!("level {}", enter(&conf, &loaded, BackendPrograms::None).text());
     for (name, attempt) in [REFUSED, FATAL, WORKS].into_iter().flatten() {
         if which.split(',').any(|one| one == *name) {
             println!("tried {name}: {}", attempt().map_or_else(|e| e.to_string(), |()| "done".to_owned()));

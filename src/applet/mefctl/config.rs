@@ -23,7 +23,11 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         _ => {
             // Whoever forces it wants what is done in any case.
             let words = GivenWords::read(rest, &["--dry-run", "--force"], &[])?;
-            update(words.file(DEFAULT_PATH)?, words.has("--dry-run"), output)
+            update(
+                words.file(DEFAULT_PATH)?,
+                if words.has("--dry-run") { Effect::Shown } else { Effect::Written },
+                output,
+            )
         }
     }
 }
@@ -69,8 +73,16 @@ fn show(path: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
     Ok(())
 }
 
+/// What becomes of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Written,
+    /// It is only said what it would be.
+    Shown,
+}
+
 /// Writes out the defaults of what a file leaves unsaid; what stands in it stays as it is.
-fn update(path: &str, dry: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn update(path: &str, effect: Effect, output: &mut Output<'_>) -> Result<(), OutputError> {
     let mut bytes = read_file(path).map_err(|e| failed(path, &e))?;
     let missing = missing_keys(&bytes);
     if missing.is_empty() {
@@ -86,13 +98,13 @@ fn update(path: &str, dry: bool, output: &mut Output<'_>) -> Result<(), OutputEr
         bytes.extend_from_slice(part.as_bytes());
     }
     let backup = [path, ".bak"].concat();
-    if !dry {
+    if effect == Effect::Written {
         replace(&backup, &previous).map_err(|e| failed(&backup, &e))?;
         replace(path, &bytes).map_err(|e| failed(path, &e))?;
     }
-    let verb = if dry { "would add" } else { "added" };
+    let verb = if effect == Effect::Written { "added" } else { "would add" };
     missing.iter().try_for_each(|(name, default)| writeln!(output.out, "{verb} {name}={default}"))?;
-    if !dry {
+    if effect == Effect::Written {
         writeln!(output.out, "{path} is written; the previous one is {backup}")?;
     }
     Ok(())

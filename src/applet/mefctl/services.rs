@@ -131,7 +131,9 @@ pub(super) fn run(action: &str, args: &[&str], output: &mut Output<'_>) -> Resul
     if let ServiceManager::Runit(dir) = init
         && links
     {
-        return services.iter().try_for_each(|service| link(dir, service, action == "enable"));
+        return services.iter().try_for_each(|service| {
+            link(dir, service, if action == "enable" { Boot::Starts } else { Boot::Skips })
+        });
     }
     init.commands(action, &services).iter().try_for_each(|command| finish(command, output))
 }
@@ -149,25 +151,32 @@ fn finish(command: &[String], output: &mut Output<'_>) -> Result<(), OutputError
     }
 }
 
+/// What happens to a service at a boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Boot {
+    Starts,
+    Skips,
+}
+
 /// Has runit start a service, or not any more.
-fn link(dir: &str, service: &str, on: bool) -> Result<(), OutputError> {
+fn link(dir: &str, service: &str, boot: Boot) -> Result<(), OutputError> {
     let (from, to) = (PathBuf::from(dir).join(service), Path::new(RUNIT_SERVICES).join(service));
     let failed = |path: &Path, e: &dyn std::fmt::Display| {
         Err(OutputError::Failed(format!("{}: {e}", path.to_string_lossy())))
     };
-    if on && !to.is_dir() {
+    if boot == Boot::Starts && !to.is_dir() {
         return failed(&to, &"no such service");
     }
     let is_link = from.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
-    let done = match (on, is_link) {
-        (true, true) => Ok(()),
-        (true, false) => symlink(&to, &from),
-        (false, true) => fs::remove_file(&from),
-        (false, false) if from.exists() => return failed(&from, &"is not a link"),
-        (false, false) => Ok(()),
+    let done = match (boot, is_link) {
+        (Boot::Starts, true) => Ok(()),
+        (Boot::Starts, false) => symlink(&to, &from),
+        (Boot::Skips, true) => fs::remove_file(&from),
+        (Boot::Skips, false) if from.exists() => return failed(&from, &"is not a link"),
+        (Boot::Skips, false) => Ok(()),
     };
     match done {
-        Err(e) if e.kind() != ErrorKind::NotFound || on => failed(&from, &e),
+        Err(e) if e.kind() != ErrorKind::NotFound || boot == Boot::Starts => failed(&from, &e),
         _ => Ok(()),
     }
 }

@@ -28,9 +28,9 @@ impl Switch {
         self.0.is_some()
     }
 
-    /// Says in the plan what becomes of the daemon that runs.
-    pub(super) fn tell(&self, ends: bool, output: &mut Output<'_>) -> Result<(), OutputError> {
-        if let Some(former) = self.0.filter(|_| ends) {
+    /// Says in the plan that the daemon that runs is ended.
+    pub(super) fn tell(&self, output: &mut Output<'_>) -> Result<(), OutputError> {
+        if let Some(former) = self.0 {
             writeln!(output.out, "  end      the daemon that {} started", former.name())?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! that says so.
 
 use super::{DaemonAnswer, KernelStatus};
-use crate::applet::columns::has_colours;
+use crate::applet::columns::{Colours, colours};
 use crate::applet::output::{Output, OutputError};
 use crate::base::line::shown;
 use crate::control::proto::{KERNEL, RuleLine, Sight, SightLine};
@@ -58,9 +58,8 @@ impl<'a> DaemonVerdict<'a> {
 
     /// Writes it for people, coloured on a terminal.
     pub(super) fn show(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let colours = has_colours();
         let (on, off) = match self {
-            _ if !colours => ("", ""),
+            _ if colours() == Colours::Off => ("", ""),
             DaemonVerdict::Protected => ("\x1b[1;32m", "\x1b[0m"),
             DaemonVerdict::Blind(_) | DaemonVerdict::WatchesNothing => ("\x1b[1;33m", "\x1b[0m"),
             DaemonVerdict::CannotBan(_) | DaemonVerdict::NotRunning => ("\x1b[1;31m", "\x1b[0m"),

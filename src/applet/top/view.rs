@@ -1,6 +1,6 @@
 //! What `mef top` shows, as lines for a screen of any size. Asks nobody and writes nothing.
 
-use crate::applet::columns::{TableRow, cut};
+use crate::applet::columns::{Colours, TableRow, cut};
 
 /// Graphs are made of these, the lowest first.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -46,7 +46,7 @@ pub(super) struct TopView<'a> {
 
 impl TopView<'_> {
     /// Lines for a screen; `rows` of none is no screen: everything is shown, and no keys.
-    pub(super) fn lines(&mut self, rows: Option<usize>, columns: usize, colours: bool) -> Vec<String> {
+    pub(super) fn lines(&mut self, rows: Option<usize>, columns: usize, colours: Colours) -> Vec<String> {
         let mut lines = vec![cut(&self.summary, columns)];
         let graphs = self.graphs.iter().map(|graph| graph.line(columns));
         lines.extend(graphs.map(|line| cut(&line, columns)));
@@ -97,7 +97,7 @@ impl Graph {
 }
 
 impl Section {
-    fn lines(&mut self, height: usize, columns: usize, colours: bool, lines: &mut Vec<String>) {
+    fn lines(&mut self, height: usize, columns: usize, colours: Colours, lines: &mut Vec<String>) {
         if height < 2 {
             return;
         }
@@ -111,7 +111,7 @@ impl Section {
             }
         }
         let paint = |text: String, colour: &str| {
-            if colours && !colour.is_empty() { [colour, &text, PLAIN].concat() } else { text }
+            if colours == Colours::On && !colour.is_empty() { [colour, &text, PLAIN].concat() } else { text }
         };
         lines.push(String::new());
         let head = row(self.head.iter().copied(), &widths);
@@ -204,7 +204,7 @@ mod tests {
                     focus: 1,
                     sort: "hits",
                 };
-                let lines = view.lines(Some(height), columns, false);
+                let lines = view.lines(Some(height), columns, Colours::Off);
                 assert_eq!(lines.len(), height, "{height}x{columns}");
                 assert!(
                     lines.iter().all(|line| line.chars().count() <= columns),

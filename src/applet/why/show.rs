@@ -3,7 +3,7 @@
 
 use super::facts::{BanFact, Facts, ListFact, Verdict};
 use crate::applet::bans::about;
-use crate::applet::columns::{self, Local};
+use crate::applet::columns::{self, Colours, Local};
 use crate::base::clock::Wall;
 use crate::base::count::count;
 use crate::base::json::Object;
@@ -54,7 +54,12 @@ fn cause(facts: &Facts, verdict: &Verdict) -> String {
     }
 }
 
-pub(super) fn people(out: &mut dyn Write, facts: &Facts, verdict: &Verdict, colours: bool) -> io::Result<()> {
+pub(super) fn people(
+    out: &mut dyn Write,
+    facts: &Facts,
+    verdict: &Verdict,
+    colours: Colours,
+) -> io::Result<()> {
     let words = match verdict {
         Verdict::Passes => "passes".to_owned(),
         Verdict::Dropped => "is dropped".to_owned(),
@@ -62,7 +67,7 @@ pub(super) fn people(out: &mut dyn Write, facts: &Facts, verdict: &Verdict, colo
         Verdict::OnPorts(ports) => format!("is dropped on ports {}", shown(ports)),
     };
     let (on, off) = match verdict {
-        _ if !colours => ("", ""),
+        _ if colours == Colours::Off => ("", ""),
         Verdict::Passes => ("\x1b[1;32m", "\x1b[0m"),
         Verdict::Dropped => ("\x1b[1;31m", "\x1b[0m"),
         _ => ("\x1b[1;33m", "\x1b[0m"),

@@ -205,8 +205,8 @@ impl Entries {
         entry: &EntryHead,
         each: &mut dyn FnMut(&mut FileWindow<'_>, u64, EntryFact) -> bool,
     ) -> Option<bool> {
-        let compact = reader.header().compact;
-        let width = format::item_width(compact);
+        let layout = reader.header().layout;
+        let width = format::item_width(layout);
         let (mut at, mut left) = (entry.at + format::ENTRY_HEAD as u64, entry.fields.min(FIELDS));
         let mut items = [0; ITEMS];
         while left > 0 {
@@ -215,7 +215,7 @@ impl Entries {
             let room = items.get_mut(..len)?;
             room.copy_from_slice(window.get(reader.file(), at, len)?);
             for item in room.chunks_exact(usize::try_from(width).unwrap_or(16)) {
-                let place = format::offset(item, compact);
+                let place = format::offset(item, layout);
                 let fact = self.fact(reader, window, place);
                 if !each(window, place, fact) {
                     return Some(false);
@@ -305,7 +305,7 @@ fn peek<'a>(
     place: u64,
     room: &'a mut [u8; PEEK],
 ) -> Option<(Data, &'a [u8])> {
-    let compact = reader.header().compact;
+    let layout = reader.header().layout;
     if !place.is_multiple_of(8) {
         return None;
     }
@@ -316,7 +316,7 @@ fn peek<'a>(
             room.get(..n)?
         }
     };
-    let data = Data::parse(bytes, compact)?;
+    let data = Data::parse(bytes, layout)?;
     let text = bytes.get(data.head..)?;
     let len = usize::try_from(data.len).unwrap_or(usize::MAX);
     // One byte more than fits tells that it does not.

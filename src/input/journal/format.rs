@@ -40,7 +40,7 @@ pub enum FormatRefusal {
 #[cfg_attr(test, derive(PartialEq, Eq))]
 pub struct FileHeader {
     /// Offsets in entries and entry arrays take 4 bytes instead of 8.
-    pub compact: bool,
+    pub layout: FileLayout,
     /// Where the first object may begin.
     pub begin: u64,
     /// The boot of the newest entry, in most versions.
@@ -82,7 +82,7 @@ impl FileHeader {
             return Err(FormatRefusal::Unknown(flags & !KNOWN));
         }
         Ok(FileHeader {
-            compact: flags & COMPACT != 0,
+            layout: if flags & COMPACT != 0 { FileLayout::Compact } else { FileLayout::Regular },
             begin: word(88),
             boot: id_at(bytes, 56),
             sequence: id_at(bytes, 72),
@@ -135,10 +135,30 @@ pub struct Data {
     pub len: u64,
 }
 
+/// How wide numbers and places are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FileLayout {
+    /// As in every file before systemd 252.
+    #[default]
+    Regular,
+    /// Without 64 bits where 32 are enough.
+    Compact,
+}
+
+impl FileLayout {
+    /// Of two things, that for this layout.
+    fn of<T>(self, regular: T, compact: T) -> T {
+        match self {
+            FileLayout::Regular => regular,
+            FileLayout::Compact => compact,
+        }
+    }
+}
+
 impl Data {
     /// Takes the head of a data object apart.
-    pub fn parse(bytes: &[u8], compact: bool) -> Option<Data> {
-        let head = if compact { DATA_HEAD } else { DATA_HEAD - 8 };
+    pub fn parse(bytes: &[u8], layout: FileLayout) -> Option<Data> {
+        let head = layout.of(DATA_HEAD - 8, DATA_HEAD);
         let size = object(bytes, DATA, head)?;
         let packed = match bytes.get(1)? & 7 {
             0 => Compression::No,
@@ -169,10 +189,10 @@ pub struct EntryHead {
 
 impl EntryHead {
     /// Takes the first [`ENTRY_HEAD`] bytes of the entry at `at` apart.
-    pub fn parse(bytes: &[u8], at: u64, compact: bool) -> Option<EntryHead> {
+    pub fn parse(bytes: &[u8], at: u64, layout: FileLayout) -> Option<EntryHead> {
         let size = object(bytes, ENTRY, ENTRY_HEAD)?;
         let word = |at| u64_at(bytes, at);
-        let fields = (size - ENTRY_HEAD as u64) / item_width(compact);
+        let fields = (size - ENTRY_HEAD as u64) / item_width(layout);
         let [seqnum, realtime, monotonic] = [16, 24, 32].map(word);
         let whole = seqnum > 0 && realtime > 0 && fields > 0;
         whole.then(|| EntryHead { at, fields, seqnum, realtime, monotonic, boot: id_at(bytes, 40) })
@@ -180,18 +200,21 @@ impl EntryHead {
 }
 
 /// Bytes of one field in an entry: its offset, in large files with a hash behind it.
-pub fn item_width(compact: bool) -> u64 {
-    if compact { 4 } else { 16 }
+pub fn item_width(layout: FileLayout) -> u64 {
+    layout.of(16, 4)
 }
 
 /// Bytes of one offset in an entry array.
-pub fn offset_width(compact: bool) -> u64 {
-    if compact { 4 } else { 8 }
+pub fn offset_width(layout: FileLayout) -> u64 {
+    layout.of(8, 4)
 }
 
 /// The offset at the begin of `bytes`; 0 = none yet.
-pub fn offset(bytes: &[u8], compact: bool) -> u64 {
-    if compact { u64::from(u32_at(bytes, 0)) } else { u64_at(bytes, 0) }
+pub fn offset(bytes: &[u8], layout: FileLayout) -> u64 {
+    match layout {
+        FileLayout::Regular => u64_at(bytes, 0),
+        FileLayout::Compact => u64::from(u32_at(bytes, 0)),
+    }
 }
 
 /// The size of an object if it is of this kind and holds at least `head` bytes, which `bytes` must do, too.

@@ -123,7 +123,7 @@ impl JournalReader {
     /// Why the file cannot be read any more.
     pub fn refresh(&mut self) -> Result<bool, FormatRefusal> {
         let header = header(&*self.file)?;
-        if self.header.begin != 0 && header.compact != self.header.compact {
+        if self.header.begin != 0 && header.layout != self.header.layout {
             return Err(FormatRefusal::Foreign);
         }
         self.header = header;
@@ -235,20 +235,20 @@ impl JournalReader {
         let n = self.file.read_at(next, &mut head);
         let size = format::object(head.get(..n)?, ENTRY_ARRAY, ARRAY_HEAD)?;
         next.checked_add(size).filter(|&end| end <= self.size)?;
-        let space = (size - ARRAY_HEAD as u64) / format::offset_width(self.header.compact);
+        let space = (size - ARRAY_HEAD as u64) / format::offset_width(self.header.layout);
         let done = done + room.saturating_sub(index);
         (space > 0).then_some(Cursor { array: next, room: space, index: 0, done, arrays: arrays + 1 })
     }
 
     /// The offset at `index` in the current array; 0 = none yet.
     fn offset(&mut self, index: u64) -> u64 {
-        let width = format::offset_width(self.header.compact);
+        let width = format::offset_width(self.header.layout);
         // Both lie in the file, as `following` made sure.
         let at = self.cursor.array + ARRAY_HEAD as u64 + index * width;
         let known = |reader: &JournalReader| {
             let from = usize::try_from(at.checked_sub(reader.offsets_at)?).ok()?;
             let bytes = reader.offsets.get(..reader.offsets_len)?.get(from..)?;
-            (bytes.len() as u64 >= width).then(|| format::offset(bytes, reader.header.compact))
+            (bytes.len() as u64 >= width).then(|| format::offset(bytes, reader.header.layout))
         };
         if let Some(offset) = known(self) {
             return offset;
@@ -263,7 +263,7 @@ impl JournalReader {
         if !at.is_multiple_of(8) || at < self.header.begin {
             return None;
         }
-        let entry = EntryHead::parse(window.get(&*self.file, at, ENTRY_HEAD)?, at, self.header.compact)?;
+        let entry = EntryHead::parse(window.get(&*self.file, at, ENTRY_HEAD)?, at, self.header.layout)?;
         // Numbers that the header does not know of are no numbers of this file.
         (self.header.first..=self.header.last).contains(&entry.seqnum).then_some(entry)
     }
