@@ -108,9 +108,9 @@ pub struct Test {
 }
 
 impl Test {
-    /// That a field is, or is not, in ranges that may come in any order.
+    /// That a field is in one of these ranges, which may come in any order.
     #[must_use]
-    pub fn new(field: Field, not: bool, mut ranges: Vec<(u128, u128)>) -> Test {
+    pub fn new(field: Field, mut ranges: Vec<(u128, u128)>) -> Test {
         ranges.sort_unstable();
         ranges.dedup_by(|next, kept| {
             let joins = next.0 <= kept.1.saturating_add(1);
@@ -119,13 +119,19 @@ impl Test {
             }
             joins
         });
-        Test { field, mask: 0, not, values: Values::Ranges(ranges) }
+        Test { field, mask: 0, not: false, values: Values::Ranges(ranges) }
+    }
+
+    /// That a field is in none of them.
+    #[must_use]
+    pub fn none_of(field: Field, ranges: Vec<(u128, u128)>) -> Test {
+        Test { not: true, ..Test::new(field, ranges) }
     }
 
     /// That of the bits of `mask` those of `value` are set, and no others.
     #[must_use]
-    pub fn bits(field: Field, not: bool, value: u128, mask: u128) -> Test {
-        Test { mask, ..Test::new(field, not, vec![(value, value)]) }
+    pub fn bits(field: Field, value: u128, mask: u128) -> Test {
+        Test { mask, ..Test::new(field, vec![(value, value)]) }
     }
 
     /// Whether a value passes; `None` if that hangs on a set.

@@ -191,7 +191,7 @@ pub fn fold(rule: &mut Rule) -> bool {
             return false;
         }
         let list = if next.not { [a.as_slice(), b].concat() } else { common(a, b) };
-        *kept = Test::new(kept.field, kept.not, list);
+        *kept = Test { not: kept.not, ..Test::new(kept.field, list) };
         true
     });
     rule.tests = tests;

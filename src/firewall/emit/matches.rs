@@ -228,7 +228,7 @@ impl TableBatch {
         for test in of(Field::Vlan) {
             if test.not {
                 // A frame without a tag is in no other virtual LAN, either.
-                self.test(rule, &Test::new(Field::Vlan, false, vec![(0, field::VLAN_LAST)]));
+                self.test(rule, &Test::new(Field::Vlan, vec![(0, field::VLAN_LAST)]));
             }
             self.test(rule, test);
         }

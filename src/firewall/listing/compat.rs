@@ -51,13 +51,13 @@ pub fn read(kind: XtKind, name: &[u8], rev: u32, info: &[u8], family: Option<Fam
         (XtKind::Match, b"mark", 1) => {
             let (value, mask, not) = (u32_at(info, 0)?, u32_at(info, 4)?, *info.get(8)? != 0);
             let mask = if mask == u32::MAX { 0 } else { mask };
-            field(Test::bits(Field::Mark, not, value.into(), mask.into()))
+            field(Test { not, ..Test::bits(Field::Mark, value.into(), mask.into()) })
         }
         (XtKind::Match, b"addrtype", 1) => kinds(info),
         (XtKind::Match, b"dscp", 0) => number(Field::Dscp, *info.first()?, *info.get(1)? != 0),
         (XtKind::Match, b"mac", 0) => {
             let address = info.get(..6)?.iter().fold(0, |all, byte| all << 8 | u128::from(*byte));
-            field(Test::new(Field::Mac, u32_at(info, 8)? != 0, vec![(address, address)]))
+            field(Test { not: u32_at(info, 8)? != 0, ..Test::new(Field::Mac, vec![(address, address)]) })
         }
         (XtKind::Match, b"owner", 1) => owner(info),
         (XtKind::Target, b"MARK", 2) => {
@@ -129,7 +129,9 @@ fn conntrack(info: &[u8], rev: u32) -> Option<Xt> {
     let bits = if rev == 1 { u16::from(*info.get(150)?) } else { u16_at(info, 150)? };
     // Here, 64 and 128 are what NAT does, and 256 is untracked.
     let test = match bits {
-        64 | 128 => CompatTest::Field(Test::bits(Field::Status, true, 0, u128::from(bits >> 2))),
+        64 | 128 => {
+            CompatTest::Field(Test { not: true, ..Test::bits(Field::Status, 0, u128::from(bits >> 2)) })
+        }
         _ if bits & (64 | 128) != 0 => return None,
         _ => CompatTest::States(u32::from(bits & 0xff) | u32::from(bits >> 8) << 6),
     };
@@ -141,7 +143,7 @@ fn field(test: Test) -> Option<Xt> {
 }
 
 fn number(of: Field, value: u8, not: bool) -> Option<Xt> {
-    field(Test::new(of, not, vec![(value.into(), value.into())]))
+    field(Test { not, ..Test::new(of, vec![(value.into(), value.into())]) })
 }
 
 /// `xt_tcp`: behind the ports an option, a mask of flags, their values and what is inverse.
@@ -149,7 +151,7 @@ fn tcp(info: &[u8]) -> Option<Xt> {
     let &[option, mask, value, inverse] = info.get(8..12)?.first_chunk()?;
     let Xt::Tests(mut tests) = ports(info, inverse & 3)? else { return None };
     if mask > 0 {
-        let test = Test::bits(Field::Flags, inverse & 4 != 0, value.into(), mask.into());
+        let test = Test { not: inverse & 4 != 0, ..Test::bits(Field::Flags, value.into(), mask.into()) };
         tests.push(CompatTest::Field(test));
     }
     (option == 0 && inverse & !7 == 0).then_some(Xt::Tests(tests))
@@ -170,7 +172,7 @@ fn kinds(info: &[u8]) -> Option<Xt> {
         let bits = u16_at(info, at)?;
         let all = (0..12u8).filter(|n| bits & 1 << n != 0).map(|n| (u128::from(n), u128::from(n)));
         if bits > 0 {
-            tests.push(CompatTest::Field(Test::new(of, flags & bit != 0, all.collect())));
+            tests.push(CompatTest::Field(Test { not: flags & bit != 0, ..Test::new(of, all.collect()) }));
         }
     }
     Some(Xt::Tests(tests))
@@ -185,7 +187,7 @@ fn owner(info: &[u8]) -> Option<Xt> {
     };
     let (first, last) = (u32_at(info, at)?, u32_at(info, at + 4)?);
     (first == last).then_some(())?;
-    field(Test::new(of, not, vec![(first.into(), last.into())]))
+    field(Test { not, ..Test::new(of, vec![(first.into(), last.into())]) })
 }
 
 /// `nf_nat_range` and `nf_nat_range2`: flags, two addresses, two ports. Of IPv4 in older revisions one

@@ -22,6 +22,7 @@ use crate::sys::routes;
 use expr::{ListedExpr, shown, until_nul};
 use mnl::Bus;
 use nix::errno::Errno;
+use sets::SetOwner;
 
 // NFTA_TABLE_*, NFTA_CHAIN_*, NFTA_RULE_*, NFTA_SET_*: the table's name is always the first.
 const TABLE: u16 = 1;
@@ -192,14 +193,14 @@ fn tables(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<
 
 #[inline(never)]
 fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> Result<(), Lost> {
-    let ours = draft.table.ours;
+    let owner = if draft.table.ours { SetOwner::Ours } else { SetOwner::Others };
     let all = objects(socket, draft.family, msg::GETSET, &[&draft.name])?;
-    draft.trial = all.iter().filter(|_| ours).find_map(|(_, body)| trial::name_of(body));
+    draft.trial = all.iter().filter(|_| owner == SetOwner::Ours).find_map(|(_, body)| trial::name_of(body));
     for (_, body) in all {
         if draft.is_of_trial(name(&body, SET_NAME)) {
             continue;
         }
-        let Some(mut set) = sets::set(&body, &draft.name, ours) else { continue };
+        let Some(mut set) = sets::set(&body, &draft.name, owner) else { continue };
         if set.is_list() {
             for (_, body) in objects(socket, draft.family, msg::GETSETELEM, &[&draft.name, &set.name])? {
                 sets::elements(&body, &mut set);
@@ -212,7 +213,7 @@ fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> 
         if set.anonymous() || matches!(set.content, sets::SetContent::Buckets(_)) {
             continue;
         }
-        match sets::named(set, ours, used) {
+        match sets::named(set, owner, used) {
             Ok(made) => draft.table.sets.push(made),
             Err(why) => draft.table.unsaid.push((sets::title(set, &draft.table.title), why)),
         }

@@ -184,7 +184,7 @@ impl RuleReader {
     fn field(&mut self, field: Field, value: &Value, test: &FieldTest<'_>) -> Result<(), String> {
         let of = self.layout(field);
         let numbers = test.keys.iter().map(|(first, last)| (of.value(first), of.value(last)));
-        let mut test = Test::new(field, test.not, numbers.collect());
+        let mut test = Test { not: test.not, ..Test::new(field, numbers.collect()) };
         match &value.mask {
             None if of.mask > 0 => return Err("it looks at more than a field".into()),
             None => {}
@@ -237,10 +237,10 @@ impl RuleReader {
             let single = test.mask.is_power_of_two();
             if test.field == Field::Status {
                 if single && first == test.mask {
-                    test = Test::bits(test.field, !test.not, 0, test.mask);
+                    test = Test { not: !test.not, ..Test::bits(test.field, 0, test.mask) };
                 }
             } else if single && first == 0 {
-                test = Test::bits(test.field, !test.not, test.mask, test.mask);
+                test = Test { not: !test.not, ..Test::bits(test.field, test.mask, test.mask) };
             } else if test.mask == whole {
                 test.mask = 0;
             }
@@ -272,7 +272,7 @@ impl RuleReader {
             if numbers.iter().any(|(first, last)| first == last && field::TAGS.contains(first)) {
                 return Err("it looks at tags behind the outermost one".into());
             }
-            self.rule.tests.push(Test::new(Field::Ether, test.not, numbers));
+            self.rule.tests.push(Test { not: test.not, ..Test::new(Field::Ether, numbers) });
             return Ok(());
         }
         if test.keys.iter().any(|(first, last)| first != last) {
@@ -283,7 +283,7 @@ impl RuleReader {
                 return Err("families are excepted".into());
             }
             let numbers = test.keys.iter().filter_map(|(key, _)| key.first().map(|n| u128::from(*n)));
-            self.rule.tests.push(Test::new(Field::Proto, true, numbers.map(|n| (n, n)).collect()));
+            self.rule.tests.push(Test::none_of(Field::Proto, numbers.map(|n| (n, n)).collect()));
             return Ok(());
         }
         if value.what != What::Protocol {
@@ -331,7 +331,7 @@ impl RuleReader {
                 return Err("it looks at the header of one family in packets of both".into());
             }
             let numbers = ranges.iter().map(Range::numbers).collect();
-            self.rule.tests.push(Test::new(side.address(), true, numbers));
+            self.rule.tests.push(Test::none_of(side.address(), numbers));
             return Ok(());
         }
         crate::base::range::merge(&mut ranges);
@@ -379,7 +379,7 @@ impl RuleReader {
         if test.not {
             self.uses_ports = true;
             let numbers = ranges.iter().map(|(a, b)| (u128::from(*a), u128::from(*b))).collect();
-            self.rule.tests.push(Test::new(side.port(), true, numbers));
+            self.rule.tests.push(Test::none_of(side.port(), numbers));
             return Ok(());
         }
         self.add_ports(side, Ports::Ranges(ranges))
@@ -460,7 +460,7 @@ impl RuleReader {
             self.fail("the language does not match meta iiftype");
         }
         if self.is_tagged && !vlan {
-            self.rule.tests.push(Test::new(Field::Vlan, false, vec![(0, field::VLAN_LAST)]));
+            self.rule.tests.push(Test::new(Field::Vlan, vec![(0, field::VLAN_LAST)]));
         }
         let folded = meet::fold(&mut self.rule);
         if !folded || meet::never(&self.rule) || self.protos.as_ref().is_some_and(Vec::is_empty) {

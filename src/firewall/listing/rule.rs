@@ -473,7 +473,7 @@ impl<'a> ExprWalk<'a, '_> {
         if let Some(all) = joined {
             let mut rule = self.r.rule.clone();
             let numbers = all.iter().map(|n| (u128::from(*n), u128::from(*n))).collect();
-            rule.tests.push(Test::new(Field::Proto, false, numbers));
+            rule.tests.push(Test::new(Field::Proto, numbers));
             rule.tests.sort_unstable();
             parts.push(RulePart { rule, to: self.to.clone(), answer: self.answer.clone() });
             return;

@@ -93,9 +93,18 @@ impl ListedSet {
     }
 }
 
+/// Whose table a set is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetOwner {
+    /// mef's: its names and what it makes of buckets are known.
+    Ours,
+    /// Somebody else's.
+    Others,
+}
+
 /// The set of a NEWSET message (behind `nfgenmsg`) if it is of this table.
 #[inline(never)]
-pub fn set(payload: &[u8], table: &[u8], ours: bool) -> Option<ListedSet> {
+pub fn set(payload: &[u8], table: &[u8], owner: SetOwner) -> Option<ListedSet> {
     let of = attr(payload, TABLE).map(until_nul)?;
     let set = ListedExpr(payload);
     let name = until_nul(set.bytes(NAME)?);
@@ -104,7 +113,7 @@ pub fn set(payload: &[u8], table: &[u8], ours: bool) -> Option<ListedSet> {
     let odd = ODD.iter().find(|(flag, _)| flags & flag != 0).map(|(_, why)| SetContent::Odd((*why).into()));
     let buckets = || std::str::from_utf8(name).ok().and_then(Name::new).map(SetContent::Buckets);
     let content = match odd {
-        Some(odd) if ours && flags & libc::NFT_SET_EVAL != 0 => buckets().unwrap_or(odd),
+        Some(odd) if owner == SetOwner::Ours && flags & libc::NFT_SET_EVAL != 0 => buckets().unwrap_or(odd),
         Some(odd) => odd,
         None => SetContent::List(Vec::new()),
     };
@@ -166,7 +175,7 @@ pub fn finish(set: &mut ListedSet) {
 
 /// A named list as a set of the plan, under a name that no other one of `used` has; why it is none.
 #[inline(never)]
-pub fn named(set: &mut ListedSet, ours: bool, used: &mut Vec<Name>) -> Result<Set, String> {
+pub fn named(set: &mut ListedSet, owner: SetOwner, used: &mut Vec<Name>) -> Result<Set, String> {
     let list = match &set.content {
         SetContent::Odd(why) => return Err(why.clone()),
         SetContent::List(list) if list.iter().all(|e| e.verdict.is_none()) => list,
@@ -177,7 +186,7 @@ pub fn named(set: &mut ListedSet, ours: bool, used: &mut Vec<Name>) -> Result<Se
     }
     let elements = match set.key {
         key if !TYPES.contains(&key) => Err("its elements are neither addresses nor ports"),
-        _ if list.is_empty() && !ours => Err("it is empty"),
+        _ if list.is_empty() && owner == SetOwner::Others => Err("it is empty"),
         (13, _) => Ok(Elements::Ports(ports(list))),
         (_, len) => {
             let family = if len == 4 { Family::V4 } else { Family::V6 };
@@ -187,10 +196,9 @@ pub fn named(set: &mut ListedSet, ours: bool, used: &mut Vec<Name>) -> Result<Se
         }
     };
     let elements = elements.map_err(str::to_owned);
-    let name = if ours {
-        std::str::from_utf8(&set.name).ok().and_then(Name::new)
-    } else {
-        Some(fresh(&set.name, used))
+    let name = match owner {
+        SetOwner::Ours => std::str::from_utf8(&set.name).ok().and_then(Name::new),
+        SetOwner::Others => Some(fresh(&set.name, used)),
     };
     match (elements, name) {
         (Ok(elements), Some(name)) => {

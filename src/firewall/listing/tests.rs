@@ -77,11 +77,12 @@ fn whole(out: &mut MsgBuf) {
 }
 
 fn known_sets(message: &[u8], elements: &[u8]) -> Vec<sets::ListedSet> {
-    let mut all: Vec<sets::ListedSet> = sets::set(message, b"t", false).into_iter().collect();
+    let mut all: Vec<sets::ListedSet> =
+        sets::set(message, b"t", sets::SetOwner::Others).into_iter().collect();
     for set in &mut all {
         sets::elements(elements, set);
         sets::finish(set);
-        let _ = sets::named(set, false, &mut Vec::new());
+        let _ = sets::named(set, sets::SetOwner::Others, &mut Vec::new());
     }
     all
 }

@@ -125,7 +125,7 @@ impl Compiler<'_> {
             [one] if !is_not => part.proto = Some(one),
             ref list => {
                 let list = list.iter().map(|n| (u128::from(*n), u128::from(*n))).collect();
-                part.tests.push(Test::new(Field::Proto, is_not, list));
+                part.tests.push(Test { not: is_not, ..Test::new(Field::Proto, list) });
             }
         }
         true
@@ -140,9 +140,9 @@ impl Compiler<'_> {
                 Form::Bits | Form::Flags => {
                     let (value, mask) = extra.items.first().copied().unwrap_or_default();
                     let mask = if mask == row.max { 0 } else { mask.into() };
-                    Test::bits(field, extra.not, value.into(), mask)
+                    Test { not: extra.not, ..Test::bits(field, value.into(), mask) }
                 }
-                _ => Test::new(field, extra.not, ranges(extra, row.form, field, part.family)),
+                _ => Test { not: extra.not, ..Test::new(field, ranges(extra, row.form, field, part.family)) },
             };
             if let (Field::Ether, false, Values::Ranges(list)) = (field, test.not, &test.values)
                 && let Some(family) = ether_family(list)
@@ -170,7 +170,7 @@ impl Compiler<'_> {
             part.changes.push(Change::Mss(u16::try_from(size).unwrap_or(u16::MAX)));
             // Only what opens a connection has the option; of rst nothing is expected.
             if part.tests.iter().all(|test| test.field != Field::Flags) {
-                part.tests.push(Test::bits(Field::Flags, false, 2, 6));
+                part.tests.push(Test::bits(Field::Flags, 2, 6));
             }
         }
         if self.rule.extra(extra::at::OFFLOAD).is_some() {
@@ -256,7 +256,7 @@ impl Compiler<'_> {
             all.insert(0, place(Addresses::Ranges(ranges)));
         }
         if !kinds.is_empty() {
-            all.push(Alternative::Tests(vec![Test::new(kind_of(field), false, kinds)]));
+            all.push(Alternative::Tests(vec![Test::new(kind_of(field), kinds)]));
         }
         all
     }
@@ -281,7 +281,7 @@ impl Compiler<'_> {
         }
         for (field, list) in [(field, ranges), (kind_of(field), kinds)] {
             if !list.is_empty() {
-                tests.push(Test::new(field, true, list));
+                tests.push(Test::none_of(field, list));
             }
         }
         parts.iter_mut().for_each(|part| part.tests.extend_from_slice(&tests));
@@ -368,7 +368,7 @@ fn states(bits: u8) -> Alternatives {
         all.push(Alternative::States(plain));
     }
     if status > 0 {
-        all.push(Alternative::Tests(vec![Test::bits(Field::Status, true, 0, status.into())]));
+        all.push(Alternative::Tests(vec![Test { not: true, ..Test::bits(Field::Status, 0, status.into()) }]));
     }
     all
 }
@@ -400,7 +400,7 @@ fn no_ports(parts: &mut [Part], list: &[Port], field: Field) {
         }
     }
     if !ranges.is_empty() {
-        tests.push(Test::new(field, true, ranges));
+        tests.push(Test::none_of(field, ranges));
     }
     parts.iter_mut().for_each(|part| part.tests.extend_from_slice(&tests));
 }

@@ -53,7 +53,7 @@ pub(super) fn except(outer: &mut Rule, rule: &ListedRule, family: Option<Family>
             Some(_) if outer.family.is_none() => return Err(unknown()),
             Some(Addresses::Ranges(ranges)) => {
                 let numbers = ranges.iter().map(|range| range.numbers()).collect();
-                outer.tests.push(Test::new(field, true, numbers));
+                outer.tests.push(Test::none_of(field, numbers));
             }
             Some(Addresses::Set(name)) => {
                 outer.tests.push(Test { field, mask: 0, not: true, values: Values::Set(*name) });
@@ -63,7 +63,7 @@ pub(super) fn except(outer: &mut Rule, rule: &ListedRule, family: Option<Family>
     }
     outer.tests.extend(rule.tests.iter().map(|test| Test { not: !test.not, ..test.clone() }));
     if let Some(proto) = rule.proto.filter(|proto| outer.proto != Some(*proto)) {
-        outer.tests.push(Test::new(Field::Proto, true, vec![(proto.into(), proto.into())]));
+        outer.tests.push(Test::none_of(Field::Proto, vec![(proto.into(), proto.into())]));
     }
     if rule.ct != 0 {
         let others = !rule.ct & ALL_STATES;

@@ -34,14 +34,15 @@ pub fn run(data: &[u8]) {
     let (userdata, expressions) = data.split_at(usize::from(*c).min(data.len()));
     let family = [None, Some(Family::V4), Some(Family::V6)][usize::from(*kind % 3)];
     let ours = *kind & 64 != 0;
+    let owner = if ours { sets::SetOwner::Ours } else { sets::SetOwner::Others };
     let (mut table, mut used) =
         (ListedTable { title: "inet t".into(), family, ours, ..ListedTable::default() }, Vec::new());
-    let mut known: Vec<sets::ListedSet> = sets::set(message, b"t", ours).into_iter().collect();
+    let mut known: Vec<sets::ListedSet> = sets::set(message, b"t", owner).into_iter().collect();
     for set in &mut known {
         sets::elements(elements, set);
         sets::finish(set);
         if !set.anonymous() {
-            match sets::named(set, ours, &mut used) {
+            match sets::named(set, owner, &mut used) {
                 Ok(set) => table.sets.push(set),
                 Err(why) => table.unsaid.push((sets::title(set, "inet t"), why)),
             }
