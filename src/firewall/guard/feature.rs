@@ -1,16 +1,10 @@
 #![forbid(unsafe_code)]
-//! What packets themselves are watched for: each a file of its own, and a row here. The table does without
-//! what the kernel or the configuration does not have.
+//! What packets themselves are watched for: each a file of its own, and a row of `FEATURES`. The table does
+//! without what the kernel or the configuration does not have.
 
-use super::flood::Flood;
-use super::scan::Scan;
-use super::seen::NewSourceReports;
-use super::{Guard, TableState};
+use super::{FEATURES, Guard, TableState};
 use crate::ban::{Capabilities, Capability, Options};
 use crate::base::name::Name;
-
-/// All of them, in the order in which they are written.
-pub(super) const FEATURES: [&dyn Feature; 3] = [&Scan, &Flood, &NewSourceReports];
 
 /// What has become of what a feature has noted in its sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,9 @@
 //! that can begin a flow: everything but TCP, and SYNs.
 
 use super::allow;
-use super::feature::{Digests, FEATURES};
+use super::feature::Digests;
 use super::scope::{Scopes, SetKind};
-use super::{Guard, TABLE, TableState, bare, upgrade};
+use super::{FEATURES, Guard, TABLE, TableState, bare, upgrade};
 use crate::ban::{Capabilities, Capability, Failure, Options, Reach, Scope};
 use crate::base::name::Name;
 use crate::base::range::Family;

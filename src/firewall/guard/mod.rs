@@ -49,6 +49,9 @@ use crate::sys::listeners::Listeners;
 use crate::sys::netlink::{Lost, NlSocket};
 use mnl::Bus;
 
+/// What packets are watched for, in the order in which it is written.
+const FEATURES: [&dyn Feature; 3] = [&Scan, &Flood, &NewSourceReports];
+
 /// Room of one transaction: one message of elements and the batch marks. Larger changes are cut.
 const BATCH_BUFFER: usize = 64 * 1024;
 /// Send buffer asked for; the kernel doubles it.
