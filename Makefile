@@ -8,7 +8,7 @@ DESTDIR =
 PROGRAM = target/mef$(if $(ROUTER),-router)
 FUZZ_SECONDS = 30
 
-.PHONY: all run test test-reproducible vm bench size services fuzz cross dist install clean help
+.PHONY: all run test test-all test-reproducible vm bench size services fuzz cross dist install clean help
 
 all:  ## build target/mef, the static program for this machine (ROUTER=1: target/mef-router, a smaller one)
 	@bash cross/build.sh x86_64
@@ -16,8 +16,11 @@ all:  ## build target/mef, the static program for this machine (ROUTER=1: target
 run: all  ## the demonstration: a host is attacked in several ways, and defended
 	@bash cross/with-packages.sh tests/demo-packages bash tests/demo.sh
 
-test:  ## everything: style, lints, unit and integration tests, reproducibility
+test:  ## what a change can break: style, lints, the build, unit and integration tests
 	@bash cross/test.sh
+
+test-all:  ## that, and what is built in other ways, packed, installed and booted: continuous integration
+	@bash cross/test.sh all
 
 test-reproducible: all  ## build twice in two directories, compare the bytes
 	@bash tests/reproducible.sh

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# test.sh: everything that has to hold. Every step runs, whatever came of the one before it;
-# the last line counts them all, and the exit status is 1 if one failed.
+# test.sh [all]: everything that a change can break. With `all`, as in continuous integration, the program is
+# also built in other ways, packed and installed, and booted with other kernels, which takes as long again.
+# Every step runs, whatever came of the one before it; the last line counts them all, and the exit status is 1
+# if one failed.
 #
 # What needs little of the machine and takes long is done behind the rest: the build while the source is
 # looked at, the builds that are compared with it while the tests wait for something.
@@ -10,7 +12,13 @@
 # The test scripts are tests/*.sh but those named in not_tests; they find the program in MEF_BIN.
 source "$(dirname "$0")/lib.sh"
 source "$root/cross/toolchain.sh"
-readonly not_tests=' demo.sh bench.sh lib.sh '
+scope=${1:-change}
+not_tests=' demo.sh bench.sh lib.sh '
+case $scope in
+    change) not_tests+='reproducible.sh router.sh dist.sh ' ;;
+    all) ;;
+    *) die "usage: test.sh [all]" ;;
+esac
 passed=0 failed=0
 declare -A running=()
 
@@ -83,6 +91,9 @@ leave() {
 
 # host_files: what mef keeps on this host. A daemon that runs here may write into its files; tests make none.
 host_files() { { find /etc/mef /run/mef /var/lib/mef 2>/dev/null || true; } | sort; }
+# nameless: whether the program names no place in which it was built. That two builds are the same is shown by
+# tests/reproducible.sh, which takes as long as the build.
+nameless() { ! grep -aoF -e "$root/src/" -e "$out/build/" -e registry/src/ "$MEF_BIN"; }
 untouched() { diff <(echo "$host_before") <(host_files); }
 # Tests cover it with a directory of their own, for which it has to be there.
 made=
@@ -111,17 +122,32 @@ step "the width of lines" bash cross/style.sh width
 ended build
 step "the layout of the program" bash cross/layout.sh "$out/layout.map"
 step "the size of the program" bash cross/size.sh check "$out/layout.map" "$out/mef"
+step "no place of this machine in the program" nameless
 
-behind tests/reproducible.sh bash tests/reproducible.sh
-rust_tests
-ended tests/reproducible.sh
-behind tests/router.sh bash tests/router.sh
-for script in tests/*.sh; do
-    [[ "$not_tests" == *" ${script##*/} "* ]] || [ -n "${running[$script]:-}" ] ||
-        step "$script" bash "$script"
-done
-ended tests/router.sh
-step "virtual machines, the short form" bash cross/vm.sh short
+# together SCRIPT COMMAND...: does something while a script runs behind it.
+together() {
+    behind "$1" bash "$1"
+    "${@:2}"
+    ended "$1"
+}
+
+# scripts: those that did not run behind anything.
+scripts() {
+    local script
+    for script in tests/*.sh; do
+        [[ "$not_tests" == *" ${script##*/} "* ]] || [ -n "${running[$script]:-}" ] ||
+            step "$script" bash "$script"
+    done
+}
+
+if [ "$scope" = all ]; then
+    together tests/reproducible.sh rust_tests
+    together tests/router.sh scripts
+    step "virtual machines, the short form" bash cross/vm.sh short
+else
+    rust_tests
+    scripts
+fi
 step "this host's own files" untouched
 
 echo

@@ -1,5 +1,5 @@
-//! Text that is addresses of IPv4 and nothing else, one a line, as long lists are: looked through once, sixteen
-//! bytes at a time. Knows nothing of lists.
+//! Text that is addresses of IPv4 and nothing else, one a line, as long lists are: looked through once,
+//! sixteen bytes at a time. Knows nothing of lists.
 
 use memchr::memchr_iter;
 
@@ -32,8 +32,8 @@ impl LineBegin {
     }
 }
 
-/// Looks through a text. `each` gets where lines begin that may begin as sought, but for the first line: every
-/// one that does, and some others.
+/// Looks through a text. `each` gets where lines begin that may begin as sought, but for the first line:
+/// every one that does, and some others.
 pub fn look_through(text: &[u8], begin: LineBegin, each: &mut dyn FnMut(usize)) -> Numerals {
     #[cfg(target_arch = "x86_64")]
     let (seen, at) = many_at_once(text, begin, each);
@@ -102,8 +102,8 @@ const STEP: usize = 16;
 #[cfg(target_arch = "x86_64")]
 const WINDOW: usize = STEP + 3;
 
-/// Looks at some hundred times sixteen bytes, or at fewer if one of them has a hit. It calls nothing, so that all
-/// it works with stays in registers.
+/// Looks at some hundred times sixteen bytes, or at fewer if one of them has a hit. It calls nothing, so that
+/// all it works with stays in registers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse2")]
 #[inline(never)]
