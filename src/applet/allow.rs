@@ -4,7 +4,7 @@
 
 use super::args::{STDIN, parse};
 use super::context::{LISTED_MAX, settings};
-use super::output::{Output, OutputError, Shape, failed};
+use super::output::{Output, OutputError, OutputShape, failed};
 use super::target::{self, Safety};
 use crate::ban::{BanEntry, Scope};
 use crate::base::clock::Wall;
@@ -91,7 +91,7 @@ struct AllowChange {
     adds: Option<ListTerms>,
     /// What is said of each that was changed, and behind it.
     said: [String; 2],
-    shape: Shape,
+    shape: OutputShape,
 }
 
 fn add(command: &str, kind: ListKind, args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -327,7 +327,7 @@ fn permanently_banned(guard: &mut dyn View, ranges: &[Range]) -> Result<Vec<Rang
 
 fn report(change: &AllowChange, ranges: &[Range], output: &mut Output<'_>) -> Result<(), OutputError> {
     let [word, time] = &change.said;
-    if change.shape == Shape::Json {
+    if change.shape == OutputShape::Json {
         return Ok(ranges
             .iter()
             .try_for_each(|range| writeln!(output.out, "{}", super::unban::result(range, word)))?);

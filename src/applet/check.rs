@@ -5,7 +5,7 @@
 
 use super::args::parse;
 use super::context::settings;
-use super::output::{Output, OutputError, Shape};
+use super::output::{Output, OutputError, OutputShape};
 use crate::base::count::count;
 use crate::base::diag::{Problem, Severity};
 use crate::base::json::Object;
@@ -108,7 +108,7 @@ fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
 /// Shows what is wrong with an allow or deny list, as whoever loads it finds it; whether nothing of it can be
 /// used.
 fn list(
-    (kind, shape): (ListKind, Shape),
+    (kind, shape): (ListKind, OutputShape),
     path: &Path,
     paths: &Paths,
     output: &mut Output<'_>,
@@ -117,17 +117,17 @@ fn list(
     let mut note = |text: &dyn std::fmt::Display| {
         if shown.is_ok() {
             shown = match shape {
-                Shape::Json => {
+                OutputShape::Json => {
                     writeln!(output.out, "{}", Object::new().text("problem", &*text.to_string()).finish())
                 }
-                Shape::Text => writeln!(output.out, "{text}"),
+                OutputShape::Text => writeln!(output.out, "{text}"),
             };
         }
     };
     let verdict = lists::check(kind, path, paths, &mut note);
     shown?;
     let path = path.to_string_lossy();
-    if shape == Shape::Json {
+    if shape == OutputShape::Json {
         let (is_bad, bad) = (verdict.refused.is_some(), verdict.counts.passed_over());
         writeln!(output.out, "{}", summary(&path, verdict.counts.good.into(), (is_bad.into(), bad.into())))?;
         return Ok(is_bad);
@@ -175,9 +175,9 @@ fn found(errors: usize, warnings: usize) -> String {
 }
 
 /// Shows what is wrong with a rule set; whether any of it is an error.
-fn rule_set(file: &str, shape: Shape, output: &mut Output<'_>) -> Result<bool, OutputError> {
+fn rule_set(file: &str, shape: OutputShape, output: &mut Output<'_>) -> Result<bool, OutputError> {
     let set = rulefile::read(file, rulefile::CheckDepth::Thorough);
-    if shape == Shape::Json {
+    if shape == OutputShape::Json {
         for (number, p) in &set.problems {
             let name = set.files.get(usize::from(*number)).map_or(file, |file| &file.name);
             writeln!(output.out, "{}", problem(name, p))?;
@@ -189,7 +189,7 @@ fn rule_set(file: &str, shape: Shape, output: &mut Output<'_>) -> Result<bool, O
     }
     let errors = set.problems.iter().filter(|(_, p)| p.severity == Severity::Error).count();
     let (warnings, rules) = (set.problems.len() - errors, set.rules());
-    if shape == Shape::Json {
+    if shape == OutputShape::Json {
         writeln!(output.out, "{}", summary(file, rules as u64, (errors as u64, warnings as u64)))?;
         return Ok(errors > 0);
     }
@@ -198,17 +198,17 @@ fn rule_set(file: &str, shape: Shape, output: &mut Output<'_>) -> Result<bool, O
 }
 
 /// Shows what is wrong; whether any of it is an error.
-fn report(loaded: &Loaded, shape: Shape, output: &mut Output<'_>) -> Result<bool, OutputError> {
+fn report(loaded: &Loaded, shape: OutputShape, output: &mut Output<'_>) -> Result<bool, OutputError> {
     for p in &loaded.problems {
         match shape {
-            Shape::Json => writeln!(output.out, "{}", problem(&p.path, &p.problem))?,
-            Shape::Text => write!(output.out, "{}", p.shown)?,
+            OutputShape::Json => writeln!(output.out, "{}", problem(&p.path, &p.problem))?,
+            OutputShape::Text => write!(output.out, "{}", p.shown)?,
         }
     }
     let errors = loaded.problems.iter().filter(|p| p.problem.severity == Severity::Error).count();
     let warnings = loaded.problems.len() - errors;
     let rules = loaded.rules.len();
-    if shape == Shape::Json {
+    if shape == OutputShape::Json {
         let found = (errors as u64, warnings as u64);
         writeln!(output.out, "{}", summary("service rules", rules as u64, found))?;
         return Ok(errors > 0);

@@ -4,7 +4,7 @@
 use super::args::parse;
 use super::columns;
 use super::context::{notify_daemon, settings};
-use super::output::{Output, OutputError, Shape, failed};
+use super::output::{Output, OutputError, OutputShape, failed};
 use crate::ban::Failure;
 use crate::base::count::count;
 use crate::base::json::Object;
@@ -171,12 +171,12 @@ fn of_entries(entries: &[ListEntry]) -> ListSurvey {
     survey
 }
 
-fn show(row: &ListRow, shape: Shape, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn show(row: &ListRow, shape: OutputShape, output: &mut Output<'_>) -> Result<(), OutputError> {
     let list = if row.kind == ListKind::Allow { "allow" } else { "deny" };
     let (addresses, networks) = row.survey.totals();
     let bad = row.survey.counts.passed_over();
     let state = row.state;
-    if shape == Shape::Json {
+    if shape == OutputShape::Json {
         let [addresses, networks, bad] = [addresses, networks, bad].map(u64::from);
         let object = Object::new()
             .text("list", list)

@@ -24,16 +24,16 @@ pub(super) enum OutputError {
 
 /// How results are written: what `--json` in the command line chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum OutputShape {
     /// For people.
     Text,
     /// An object a line.
     Json,
 }
 
-impl From<bool> for Shape {
-    fn from(json: bool) -> Shape {
-        if json { Shape::Json } else { Shape::Text }
+impl From<bool> for OutputShape {
+    fn from(json: bool) -> OutputShape {
+        if json { OutputShape::Json } else { OutputShape::Text }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::args::{STDIN, parse};
 use super::context::{daemon_of, settings};
-use super::output::{Output, OutputError, Shape, failed};
+use super::output::{Output, OutputError, OutputShape, failed};
 use super::target::{self, TargetLines};
 use crate::ban::WhichBans;
 use crate::base::json::Object;
@@ -95,7 +95,7 @@ struct UnbanSession {
     notes: Vec<String>,
     /// Something is not in the journal.
     unwritten: bool,
-    shape: Shape,
+    shape: OutputShape,
 }
 
 impl UnbanSession {
@@ -128,7 +128,7 @@ impl UnbanSession {
             reports: REPORTS,
             notes,
             unwritten,
-            shape: Shape::Text,
+            shape: OutputShape::Text,
         })
     }
 
@@ -138,7 +138,7 @@ impl UnbanSession {
         self.unwritten |= !written;
         let permanent = which == WhichBans::All;
         self.notify_daemon(&[Request::Unbanned { addr: None, permanent, was_banned: true, written }]);
-        if self.shape == Shape::Json {
+        if self.shape == OutputShape::Json {
             let whom: &dyn std::fmt::Display = if permanent { &"all" } else { &"all timed" };
             return Ok(writeln!(output.out, "{}", result(whom, "unbanned"))?);
         }
@@ -174,7 +174,7 @@ impl UnbanSession {
 pub(super) fn superseded(
     settings: &Settings,
     banned: &[Range],
-    shape: Shape,
+    shape: OutputShape,
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
     let mut session = UnbanSession::open(settings, output)?;
@@ -182,7 +182,7 @@ pub(super) fn superseded(
     let lifted = session.enforcer.unban(now, banned, &mut |n| notes.push(n.to_string())).map_err(failed)?;
     session.unwritten |= !lifted.written;
     for addr in banned {
-        if shape == Shape::Json {
+        if shape == OutputShape::Json {
             writeln!(output.out, "{}", result(addr, "unbanned"))?;
         } else {
             writeln!(output.out, "{addr} is no longer banned permanently: it is on the deny list")?;
@@ -242,7 +242,7 @@ impl TargetLines for UnbanSession {
         let denied = self.enforcer.guard().denied(&ranges).map_err(failed)?;
         for ((range, place), (count, denied)) in batch.iter().zip(lifted.counts.iter().zip(denied)) {
             match count {
-                count if self.shape == Shape::Json => {
+                count if self.shape == OutputShape::Json => {
                     let word = if *count > 0 { "unbanned" } else { "not banned" };
                     writeln!(output.out, "{}", result(range, word))?;
                     output.problems += u32::from(*count == 0);

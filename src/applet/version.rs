@@ -2,7 +2,7 @@
 //! `mef version`.
 
 use super::args::parse;
-use super::output::{Output, OutputError, Shape};
+use super::output::{Output, OutputError, OutputShape};
 use crate::base::build_part::BuildPart;
 use crate::base::json::Object;
 use crate::firewall::kernel_parts;
@@ -33,7 +33,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if args.json {
         let object = Object::new().text("version", env!("CARGO_PKG_VERSION"));
         writeln!(output.out, "{}", object.text("arch", std::env::consts::ARCH).finish())?;
-        return if args.verbose { kernel(Shape::Json, output) } else { Ok(()) };
+        return if args.verbose { kernel(OutputShape::Json, output) } else { Ok(()) };
     }
     writeln!(output.out, "mef {} {}-linux", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)?;
     writeln!(output.out, "GPL-2.0-or-later; contains libnftnl and libmnl")?;
@@ -42,16 +42,16 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         writeln!(output.out, "built without {}", missing.join(", "))?;
     }
     if args.verbose {
-        kernel(Shape::Text, output)?;
+        kernel(OutputShape::Text, output)?;
     }
     Ok(())
 }
 
 /// What this kernel can do, a line for each part.
-fn kernel(shape: Shape, output: &mut Output<'_>) -> Result<(), OutputError> {
+fn kernel(shape: OutputShape, output: &mut Output<'_>) -> Result<(), OutputError> {
     let release = fs::content(Path::new("/proc/sys/kernel/osrelease")).unwrap_or_default();
     let release = String::from_utf8_lossy(&release).trim().to_owned();
-    if shape == Shape::Text {
+    if shape == OutputShape::Text {
         writeln!(output.out, "\nkernel {release}")?;
     }
     // Modules that were deleted with an upgrade cannot be loaded before a reboot into the new kernel.
@@ -65,7 +65,7 @@ fn kernel(shape: Shape, output: &mut Output<'_>) -> Result<(), OutputError> {
     }
     for (at, part) in parts.iter().enumerate() {
         why.iter().filter(|_| at == 0).for_each(|e| output.note(e));
-        if shape == Shape::Json {
+        if shape == OutputShape::Json {
             let object = Object::new().text("part", part.name).flag("there", part.is_there);
             writeln!(output.out, "{}", object.text("about", part.about).finish())?;
             continue;

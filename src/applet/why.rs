@@ -7,7 +7,7 @@ mod show;
 use super::args::parse;
 use super::columns::colours;
 use super::context::{daemon_of, journal_to_read, settings};
-use super::output::{Output, OutputError, Shape, failed};
+use super::output::{Output, OutputError, OutputShape, failed};
 use super::target;
 use crate::base::range::Range;
 use crate::config::Settings;
@@ -57,7 +57,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
 /// Answers about each of these.
 pub(super) fn answer(
     addresses: &[String],
-    shape: Shape,
+    shape: OutputShape,
     config: Option<&str>,
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
@@ -74,7 +74,7 @@ pub(super) fn answer(
         let facts = Facts::gather(&mut sources, range, &mut |settings| daemon_of(settings, output))?;
         let verdict = facts.verdict();
         is_dropped |= verdict.is_dropped();
-        if shape == Shape::Json {
+        if shape == OutputShape::Json {
             show::json(output.out, &facts, &verdict)?;
         } else {
             if number > 0 {

@@ -344,7 +344,7 @@ mod tests {
 
     /// Where a message is among those of an answer.
     #[derive(Clone, Copy, PartialEq, Eq)]
-    enum Place {
+    enum MessagePlace {
         First,
         Later,
     }
@@ -355,7 +355,7 @@ mod tests {
         key: &Key,
         prior: &[u8],
         rest: &[Vec<u8>],
-        place: Place,
+        place: MessagePlace,
         (error, at): (u16, Wall),
     ) -> (Vec<u8>, [u8; MAC]) {
         let mut buffer = [0; 512];
@@ -365,7 +365,7 @@ mod tests {
         hmac.update(writer.bytes());
         let times = Times { signed: at.0, fudge: FUDGE };
         let other = if error == error::BADTIME { NOW.0.to_be_bytes()[2..].to_vec() } else { Vec::new() };
-        if place == Place::First {
+        if place == MessagePlace::First {
             key.variables(&mut hmac, &times, error, &other);
         } else {
             hmac.update(times.bytes().as_slice());
@@ -408,7 +408,7 @@ mod tests {
         let mut buffer = [0; 512];
         let mut verifier = key.sign(&mut question(&mut buffer, 0), NOW).unwrap();
         let prior = verifier.prior;
-        let (bytes, _) = answer(&key, &prior, &[], Place::First, (0, NOW));
+        let (bytes, _) = answer(&key, &prior, &[], MessagePlace::First, (0, NOW));
         for at in 0..bytes.len() * 8 {
             let mut changed = bytes.clone();
             changed[at / 8] ^= 1 << (at % 8);
@@ -434,11 +434,11 @@ mod tests {
         let prior = ours.sign(&mut question(&mut buffer, 0), NOW).unwrap().prior;
         let cases = [
             (plain, Fault::Unsigned(5, 0)),
-            (answer(&other, &prior, &[], Place::First, (0, NOW)).0, Fault::BadSignature),
-            (answer(&key("web2", 7), &prior, &[], Place::First, (0, NOW)).0, Fault::BadSignature),
-            (answer(&ours, &[1; MAC], &[], Place::First, (0, NOW)).0, Fault::BadSignature),
-            (answer(&ours, &prior, &[], Place::First, (0, later)).0, Fault::BadTime(later)),
-            (answer(&ours, &prior, &[], Place::First, (error::BADTIME, later)).0, Fault::BadTime(NOW)),
+            (answer(&other, &prior, &[], MessagePlace::First, (0, NOW)).0, Fault::BadSignature),
+            (answer(&key("web2", 7), &prior, &[], MessagePlace::First, (0, NOW)).0, Fault::BadSignature),
+            (answer(&ours, &[1; MAC], &[], MessagePlace::First, (0, NOW)).0, Fault::BadSignature),
+            (answer(&ours, &prior, &[], MessagePlace::First, (0, later)).0, Fault::BadTime(later)),
+            (answer(&ours, &prior, &[], MessagePlace::First, (error::BADTIME, later)).0, Fault::BadTime(NOW)),
         ];
         for (bytes, want) in cases {
             let mut buffer = [0; 512];
@@ -452,9 +452,9 @@ mod tests {
         let key = key("operator", 7);
         let mut buffer = [0; 512];
         let mut verifier = key.sign(&mut question(&mut buffer, 0), NOW).unwrap();
-        let (first, mac) = answer(&key, &verifier.prior, &[], Place::First, (0, NOW));
+        let (first, mac) = answer(&key, &verifier.prior, &[], MessagePlace::First, (0, NOW));
         let plain = question(&mut [0; 512], flag::RESPONSE).bytes().to_vec();
-        let (last, next) = answer(&key, &mac, &[plain.clone(), plain.clone()], Place::Later, (0, NOW));
+        let (last, next) = answer(&key, &mac, &[plain.clone(), plain.clone()], MessagePlace::Later, (0, NOW));
         assert_eq!(take(&mut verifier, &first), Ok(Verified::Signed));
         assert_eq!(take(&mut verifier, &plain), Ok(Verified::Pending));
         assert!(!verifier.is_complete());
@@ -462,11 +462,11 @@ mod tests {
         assert_eq!(take(&mut verifier, &last), Ok(Verified::Signed));
         assert!(verifier.is_complete());
         // One message too few, and a hundred without a signature.
-        let (last, _) = answer(&key, &next, &[plain.clone(), plain.clone()], Place::Later, (0, NOW));
+        let (last, _) = answer(&key, &next, &[plain.clone(), plain.clone()], MessagePlace::Later, (0, NOW));
         assert_eq!(take(&mut verifier, &plain), Ok(Verified::Pending));
         assert_eq!(take(&mut verifier, &last), Err(Fault::BadSignature));
         let mut verifier = key.sign(&mut question(&mut [0; 512], 0), NOW).unwrap();
-        let (first, _) = answer(&key, &verifier.prior, &[], Place::First, (0, NOW));
+        let (first, _) = answer(&key, &verifier.prior, &[], MessagePlace::First, (0, NOW));
         assert_eq!(take(&mut verifier, &first), Ok(Verified::Signed));
         for _ in 0..99 {
             assert_eq!(take(&mut verifier, &plain), Ok(Verified::Pending));

@@ -69,7 +69,7 @@ fn is_plain(text: &[u8]) -> bool {
 
 /// What was seen up to the first hit.
 #[cfg(target_arch = "x86_64")]
-struct Sight {
+struct Stretch {
     seen: Numerals,
     /// Where it ends.
     at: usize,
@@ -83,7 +83,7 @@ fn many_at_once(text: &[u8], begin: LineBegin, each: &mut dyn FnMut(usize)) -> (
     let (mut all, mut start) = (Numerals { newlines: 0, is_plain: true }, 0);
     while let Some(rest) = text.get(start..).filter(|rest| rest.len() >= WINDOW) {
         // SAFETY: every x86_64 has SSE2; std would not run without it.
-        let Sight { seen, at, mut hits } = unsafe { to_first_hit(rest, begin) };
+        let Stretch { seen, at, mut hits } = unsafe { to_first_hit(rest, begin) };
         start += at;
         all.newlines += seen.newlines;
         all.is_plain &= seen.is_plain;
@@ -107,7 +107,7 @@ const WINDOW: usize = STEP + 3;
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse2")]
 #[inline(never)]
-fn to_first_hit(text: &[u8], begin: LineBegin) -> Sight {
+fn to_first_hit(text: &[u8], begin: LineBegin) -> Stretch {
     use core::arch::x86_64::{
         __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_max_epu8,
         _mm_movemask_epi8, _mm_sad_epu8, _mm_set1_epi8, _mm_setzero_si128, _mm_sub_epi8, _mm_subs_epu8,
@@ -142,7 +142,7 @@ fn to_first_hit(text: &[u8], begin: LineBegin) -> Sight {
     let sum = _mm_cvtsi128_si64(halves) + _mm_cvtsi128_si64(_mm_unpackhi_epi64(halves, halves));
     let most = _mm_set1_epi8(0x39 - 0x2e);
     let is_plain = _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_max_epu8(strange, most), most)) == 0xffff;
-    Sight {
+    Stretch {
         seen: Numerals { newlines: usize::try_from(sum).unwrap_or(0), is_plain },
         at,
         hits: hits.cast_unsigned(),
