@@ -43,7 +43,10 @@ fn read(rule: &ServiceRule, warnings: &mut Vec<Problem>) -> Result<DetectRule, V
     let fail: Vec<_> = rule
         .fail
         .iter()
-        .filter_map(|(text, weight)| Some((pattern(text, Demand::Address)?, *weight)))
+        // One of another mode is to be right, too.
+        .filter_map(|fail| Some((pattern(&fail.text, Demand::Address)?, fail)))
+        .filter(|(_, fail)| rule.mode.reaches(fail.least))
+        .map(|(pattern, fail)| (pattern, fail.weight))
         .collect();
     let ignore: Vec<_> = rule.ignore.iter().filter_map(|text| pattern(text, Demand::Nothing)).collect();
     let success: Vec<_> =

@@ -50,8 +50,9 @@ mod tests {
             assert!(text.contains("[rule]\n") && !text.contains("\n#"), "{name}");
             assert_eq!(entries(text), entries(&file), "{name}");
             let rule = |text: &str| parse_service(name, text.as_bytes()).0.unwrap();
-            let patterns =
-                |text: &str| rule(text).fail.into_iter().map(|(p, n)| (p.text, n)).collect::<Vec<_>>();
+            let patterns = |text: &str| {
+                rule(text).fail.into_iter().map(|p| (p.text.text, p.weight, p.least)).collect::<Vec<_>>()
+            };
             assert_eq!(patterns(text), patterns(&file), "{name}");
             true
         });

@@ -27,7 +27,6 @@ const IN_RULES: &[ForeignWord] = &[
     ("usedns", "names in logs are never resolved"),
     ("logencoding", "lines are read as bytes"),
     ("maxmatches", "no lines are kept"),
-    ("mode", "what fail2ban's modes add is a rule of its own, such as sshd-keys: enabled= switches it"),
     ("ignoreself", "the addresses of this host are never banned"),
     ("ignorecommand", "addresses that are never banned belong in a file of whitelist_dir"),
     ("bantime.increment", "it is bantime_increment= in mef.conf"),

@@ -33,7 +33,9 @@ pub use load::{
 pub use operator::{CloudMember, Operator, member_name, parse_operator};
 pub use parts::{ConfigPart, RuleDefault};
 pub use ports::{ExcludedPorts, PortRanges};
-pub use service::{Action, Enabled, Engine, LogFormat, ServiceRule, Source, parse_service};
+pub use service::{
+    Action, Enabled, Engine, FailPattern, LogFormat, Mode, ServiceRule, Source, parse_service,
+};
 pub use settings::{
     Backend, BanAction, BanLogFormat, Cloud, Confine, Fastpath, FloodRates, FloodSettings, InterfaceChoice,
     KernelLevel, LogLevel, LogTo, ScanSettings, Settings, StageOne, Zone, is_ours,

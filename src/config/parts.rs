@@ -4,7 +4,7 @@
 //! of that key before it, as if those were not there; only the patterns of a `.local` file are added.
 
 use super::ini::IniEntry;
-use super::service::{self, Engine, PATTERN_KEYS};
+use super::service::{self, Engine, PATTERN_KEYS, PatternKey};
 use super::webscan;
 use crate::base::diag::decode;
 use crate::base::line::shown;
@@ -30,14 +30,9 @@ pub struct RuleDefault {
     pub line: u32,
 }
 
-/// Which line this is, whatever its value: the section, and the key without a weight.
+/// Which line this is, whatever its value: the section, and the key without a mode and a weight.
 fn named<'a>(entry: &IniEntry<'a>) -> (&'a str, &'a str) {
-    (service::section_of(entry), unweighted(entry.key))
-}
-
-/// A key without its weight.
-fn unweighted(key: &str) -> &str {
-    key.split_once('@').map_or(key, |(key, _)| key.trim_ascii_end())
+    (service::section_of(entry), PatternKey::read(entry.key).name)
 }
 
 /// Calls `each` with every entry of a text that can be read.
@@ -113,7 +108,7 @@ const WIDTH: usize = 100;
 impl LineInForce<'_> {
     fn write(&self, out: &mut String) {
         let line = [self.key, "=", &self.value].concat();
-        let lines = if PATTERN_KEYS.contains(&unweighted(self.key)) || line.len() > WIDTH / 2 {
+        let lines = if PATTERN_KEYS.contains(&PatternKey::read(self.key).name) || line.len() > WIDTH / 2 {
             ["# ", &self.origin, "\n", &line, "\n"].concat()
         } else {
             let blanks = " ".repeat(32_usize.saturating_sub(line.len()));
@@ -178,8 +173,9 @@ pub fn merged(name: &str, conf: &str, defaults: &[RuleDefault], parts: &[ConfigP
             LineInForce { section: "rule", key: key.name, value: value.to_owned(), origin }.write(&mut out);
         }
     }
-    for line in
-        lines.iter().filter(|line| line.section == "rule" && PATTERN_KEYS.contains(&unweighted(line.key)))
+    for line in lines
+        .iter()
+        .filter(|line| line.section == "rule" && PATTERN_KEYS.contains(&PatternKey::read(line.key).name))
     {
         line.write(&mut out);
     }

@@ -63,6 +63,17 @@ words! {
     }
 }
 words! {
+    /// How much a rule counts, where that is a matter of policy.
+    Mode {
+        /// What only an attacker does.
+        Strict = "strict",
+        /// What honest people seldom do, too.
+        Normal = "normal",
+        /// Whatever an attacker does.
+        Aggressive = "aggressive",
+    }
+}
+words! {
     /// How hits are judged.
     Engine {
         /// Each matching line is a hit.
@@ -70,6 +81,26 @@ words! {
         /// Access logs are aggregated by address.
         Webscan = "webscan",
     }
+}
+
+impl Mode {
+    /// Whether a pattern counts in this mode that counts from `least` on.
+    #[must_use]
+    pub fn reaches(self, least: Mode) -> bool {
+        self as u8 >= least as u8
+    }
+}
+
+/// A pattern of hits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailPattern {
+    /// As it stands in the file.
+    pub text: Spanned,
+    /// How many hits one match counts (0 to 255). A line of weight 0 accompanies others about the same
+    /// attempt and counts only if it stands alone.
+    pub weight: u8,
+    /// The first mode in which it counts.
+    pub least: Mode,
 }
 
 /// One service rule.
@@ -94,9 +125,10 @@ pub struct ServiceRule {
     pub format: LogFormat,
     /// Program and arguments, for `Source::Command`.
     pub command: Vec<String>,
-    /// Patterns of hits, and how many hits one match counts (0 to 255). A line of weight 0 accompanies others
-    /// about the same attempt and counts only if it stands alone.
-    pub fail: Vec<(Spanned, u8)>,
+    /// Which of its patterns count.
+    pub mode: Mode,
+    /// Patterns of hits, those of every mode.
+    pub fail: Vec<FailPattern>,
     /// Patterns of lines that are no hits after all.
     pub ignore: Vec<Spanned>,
     /// Patterns of log-ins that succeeded.
@@ -179,6 +211,7 @@ pub(super) const KEYS: &[SettingKey<ServiceRule>] = &[
     key("files", "", |r| SettingSlot::Paths(&mut r.files)),
     key("format", "plain", |r| SettingSlot::Word(&mut r.format)),
     key("command", "", |r| SettingSlot::Command(&mut r.command)),
+    key("mode", "normal", |r| SettingSlot::Word(&mut r.mode)),
     key("findtime", "600", |r| SettingSlot::Secs(1, YEAR, &mut r.findtime)),
     key("maxretry", "5", |r| SettingSlot::Count(1, 100_000, &mut r.maxretry)),
     key("same_user", "10m", |r| SettingSlot::Secs(0, 86_400, &mut r.same_user)),
@@ -271,6 +304,7 @@ pub(super) fn blank() -> ServiceRule {
         files: Vec::new(),
         format: LogFormat::default(),
         command: Vec::new(),
+        mode: Mode::default(),
         fail: Vec::new(),
         ignore: Vec::new(),
         success: Vec::new(),
@@ -315,6 +349,25 @@ impl Origin {
     }
 }
 
+/// The key of a pattern: `failregex[MODE]@WEIGHT`.
+pub(super) struct PatternKey<'a> {
+    pub(super) name: &'a str,
+    mode: Option<&'a str>,
+    weight: Option<&'a str>,
+}
+
+impl<'a> PatternKey<'a> {
+    pub(super) fn read(key: &'a str) -> PatternKey<'a> {
+        let split = |(key, part): (&'a str, &'a str)| (key.trim_ascii_end(), Some(part.trim_ascii()));
+        let (key, weight) = key.split_once('@').map_or((key, None), split);
+        let (name, mode) = match key.strip_suffix(']').and_then(|key| key.split_once('[')) {
+            Some(parts) => split(parts),
+            None => (key, None),
+        };
+        PatternKey { name, mode, weight }
+    }
+}
+
 /// What is read of a rule.
 struct ServiceRuleReader<'r> {
     rule: &'r mut ServiceRule,
@@ -332,12 +385,9 @@ impl ServiceRuleReader<'_> {
         if webscan::SECTIONS.contains(&entry.section) {
             return self.web.entry(&mut self.rule.webscan, entry, problems);
         }
-        let (key, weight) = match entry.key.split_once('@') {
-            Some((key, weight)) => (key.trim_ascii_end(), Some(weight)),
-            None => (entry.key, None),
-        };
-        if PATTERN_KEYS.contains(&key) {
-            self.pattern(key, weight, entry, problems);
+        let key = PatternKey::read(entry.key);
+        if PATTERN_KEYS.contains(&key.name) {
+            self.pattern(&key, entry, problems);
         } else if let Some(problem) = foreign::in_rule(entry) {
             problems.push(problem);
         } else if entry.key == "backend" {
@@ -359,27 +409,26 @@ impl ServiceRuleReader<'_> {
         }
     }
 
-    /// `failregex=`, `failregex@3=`, `ignoreregex=` or `successregex=`; an empty one says nothing.
-    fn pattern(
-        &mut self,
-        key: &str,
-        weight: Option<&str>,
-        entry: &IniEntry<'_>,
-        problems: &mut Vec<Problem>,
-    ) {
+    /// `failregex=`, `failregex@3=`, `failregex[aggressive]=`, `ignoreregex=` or `successregex=`; an empty
+    /// one says nothing.
+    fn pattern(&mut self, key: &PatternKey<'_>, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) {
         let mut error = |what: &str, hint: &str| {
             problems.push(entry.key_problem(Severity::Error, what.to_string(), hint.to_string()));
         };
         let text = self.spanned(entry);
         let rule = &mut *self.rule;
-        let fail = key == "failregex";
-        if weight.is_some() && !fail {
-            return error("only failregex has a weight", "other lines count nothing");
+        if key.name != "failregex" && (key.weight.is_some() || key.mode.is_some()) {
+            let what = if key.weight.is_some() { "a weight" } else { "a mode" };
+            return error(&["only failregex has ", what].concat(), "other lines count nothing");
         }
-        let number = match weight.map_or(Ok(1), |w| value::count(w.trim_ascii(), 0, 255)) {
+        let number = match key.weight.map_or(Ok(1), |w| value::count(w.trim_ascii(), 0, 255)) {
             Ok(number) => u8::try_from(number).unwrap_or(u8::MAX),
             Err(bad) => return error(&["the weight ", &bad.what].concat(), &bad.hint),
         };
+        let mut least = Mode::default();
+        if let Err(bad) = key.mode.map_or(Ok(()), |mode| SettingSlot::Word(&mut least).set(mode)) {
+            return error(&["the mode ", &bad.what].concat(), &bad.hint);
+        }
         if rule.fail.len().max(rule.ignore.len()).max(rule.success.len()) >= PATTERNS_MAX {
             return error("too many patterns", "at most 256 in one rule");
         }
@@ -392,8 +441,8 @@ impl ServiceRuleReader<'_> {
         if entry.value.is_empty() {
             return;
         }
-        match key {
-            "failregex" => rule.fail.push((text, number)),
+        match key.name {
+            "failregex" => rule.fail.push(FailPattern { text, weight: number, least }),
             "ignoreregex" => rule.ignore.push(text),
             _ => rule.success.push(text),
         }
@@ -418,8 +467,12 @@ fn complete(rule: &mut ServiceRule, reader: &WebscanReader, problems: &mut Vec<P
             "the engine of a container writes files: source=file",
         );
     }
-    if rule.fail.is_empty() && !web {
-        say(Severity::Error, "the rule can never match", "it needs a failregex= in section [rule]");
+    if !rule.fail.iter().any(|pattern| rule.mode.reaches(pattern.least)) && !web {
+        let hint = match rule.fail.is_empty() {
+            true => "it needs a failregex= in section [rule]",
+            false => "each failregex= is for another mode=",
+        };
+        say(Severity::Error, "the rule can never match", hint);
     }
     match rule.source {
         Source::File if rule.files.is_empty() => {

@@ -240,15 +240,25 @@ fn jail(jails: &JailFiles<'_>, jail: &str, services: &str, to: &mut Migration) -
         }
         _ => {}
     }
-    let keys = keys(jails, jail, services, to);
+    let mut keys = keys(jails, jail, services, to);
     let Some(ours) = own_rule(&filter) else {
         imported(jails.root, jail, (&filter, &parameters), &keys, to);
         return None;
     };
-    if jails.wanted(jail, "mode").is_some_and(|mode| mode != "normal") || parameters.contains("aggressive") {
-        to.note(&["jail ", jail, ": mode=: mef rules ", ours, " shows what counts here"]);
+    let in_filter = parameters.split([',', ']']).find_map(|part| part.trim().strip_prefix("mode="));
+    match jails.wanted(jail, "mode").as_deref().or(in_filter).map(|mode| mode.trim_matches(['"', '\''])) {
+        None | Some("normal" | "more") => {}
+        Some("ddos" | "extra" | "aggressive") if has_aggressive(ours) => keys += "mode=aggressive\n",
+        Some(mode) => {
+            to.note(&["jail ", jail, ": mode=", mode, ": mef rules ", ours, " shows what counts here"])
+        }
     }
     Some((ours.to_owned(), keys))
+}
+
+/// Whether a rule counts more when it is told to.
+fn has_aggressive(rule: &str) -> bool {
+    builtin_text(rule).is_some_and(|text| text.contains("\nfailregex[aggressive]"))
 }
 
 /// A filter that no rule of ours stands for becomes one.

@@ -40,7 +40,9 @@ impl Conf {
             successes: vec![],
         };
         for line in text.lines() {
-            if let Some(example) = line.strip_prefix("#+ ") {
+            // With all that it may count: what is hostile in one mode is in another.
+            let marked = line.strip_prefix("#+[").and_then(|line| line.split_once("] "));
+            if let Some(example) = line.strip_prefix("#+ ").or(marked.map(|(_, example)| example)) {
                 let (addr, line) = example.split_once(' ').unwrap();
                 conf.examples.push((Some(addr.parse().unwrap()), unescape(line)));
             } else if let Some(example) = line.strip_prefix("#= ") {
@@ -51,7 +53,8 @@ impl Conf {
             } else if let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
                 assert!(!value.contains(" #") && !value.contains(" ;"), "would be a comment: {line}");
                 assert_eq!(value.trim(), value, "{line}");
-                match key.split_once('@').unwrap_or((key, "1")) {
+                let (key, weight) = key.split_once('@').unwrap_or((key, "1"));
+                match (key.split_once('[').map_or(key, |(key, _)| key), weight) {
                     ("failregex", weight) => conf.fail.push((weight.parse().unwrap(), value.into())),
                     ("successregex", _) => conf.success.push(value.into()),
                     ("ignoreregex", _) => conf.ignore.push(value.into()),

@@ -30,7 +30,7 @@ fn jails_are_changes_of_rules_and_what_ships_is_not_taken_over() {
         destemail = root@example.org\n\
         [sshd]\nenabled = true\nport = ssh,2222\nmaxretry = 3\nfindtime = 1d 12h\nmode = aggressive\n\
         [nginx-http-auth]\nenabled = true\nlogpath = /srv/log/error.log\n   /srv/log/other.log\n\
-        [postfix]\nenabled = true\nbantime = -1\n[dovecot]\nenabled = false\nmaxretry = 1\n\
+        [postfix]\nenabled = true\nbantime = -1\nmode = rbl\n[dovecot]\nenabled = false\nmaxretry = 1\n\
         [recidive]\nenabled = true\n[nosuch]\nenabled = true\nport = 8080\n\
         [myapp]\nenabled = true\nlogpath = /var/log/myapp.log\nport = 8080\n";
     let root = tree(&net, local);
@@ -44,7 +44,7 @@ fn jails_are_changes_of_rules_and_what_ships_is_not_taken_over() {
     let rule = |name: &str| net.read(&format!("root/etc/mef/rules.d/{name}"));
     assert_eq!(
         rule("sshd.local"),
-        "# From fail2ban\n[rule]\nenabled=true\nmaxretry=3\nfindtime=36h\nbantime=1h\nports=22,2222\n"
+        "# From fail2ban\n[rule]\nenabled=true\nmaxretry=3\nfindtime=36h\nbantime=1h\nports=22,2222\nmode=aggressive\n"
     );
     assert_eq!(
         rule("nginx-auth.local"),
@@ -66,6 +66,7 @@ fn jails_are_changes_of_rules_and_what_ships_is_not_taken_over() {
         "a pattern of filter myapp is left out: negative look-ahead is not supported",
         "[DEFAULT] destemail=root@example.org: programs that are told of bans: on_ban=",
         "bantime.increment is not set",
+        "jail postfix: mode=rbl: mef rules postfix shows what counts here",
     ] {
         assert!(out.contains(note), "{note}\n{out}");
     }

@@ -3,7 +3,7 @@
 
 use crate::applet::output::{Output, OutputError};
 use crate::base::count::count;
-use crate::config::{Settings, conf_files, examples, load_rule};
+use crate::config::{Example, Mode, ServiceRule, Settings, conf_files, examples, load_rule};
 use crate::detect::Detector;
 use std::net::IpAddr;
 use std::path::Path;
@@ -46,13 +46,13 @@ pub(super) fn run(settings: Settings, names: &[String], output: &mut Output<'_>)
 
 /// Runs the examples of one file; how many there are.
 fn one(settings: Settings, path: &str, output: &mut Output<'_>) -> Result<usize, OutputError> {
-    let mut compiled = None;
-    let loaded = load_rule(settings, path, &mut |rule, problems| match crate::services::compile(rule) {
-        Ok(rule) => compiled = Some(rule),
-        Err(more) => problems.extend(more),
+    let mut read = None;
+    let loaded = load_rule(settings, path, &mut |rule, problems| {
+        crate::services::check(rule, problems);
+        read = Some(rule.clone());
     });
     super::report(&loaded, output);
-    let Some(rule) = compiled.filter(|_| !loaded.failed()) else {
+    let Some(mut rule) = read.filter(|_| !loaded.failed()) else {
         output.problem(&format_args!("{path}: has errors"));
         return Ok(0);
     };
@@ -63,8 +63,28 @@ fn one(settings: Settings, path: &str, output: &mut Output<'_>) -> Result<usize,
     for problem in &problems {
         output.problem(&problem.render(path, &text).trim_end());
     }
-    let mut detector = Detector::new(vec![rule]);
-    for example in &examples {
+    judge(&rule, examples.iter().filter(|example| example.mode.is_none()), path, output);
+    for mode in [Mode::Strict, Mode::Normal, Mode::Aggressive] {
+        rule.mode = mode;
+        // In a mode that counts less than its own an example is none.
+        let of_mode =
+            |example: &&Example| example.mode.is_some_and(|least| mode == least || !mode.reaches(least));
+        judge(&rule, examples.iter().filter(of_mode), path, output);
+    }
+    Ok(examples.len())
+}
+
+/// Runs examples on a rule as it is; those of a mode that it does not reach must be no hits.
+fn judge<'a>(
+    rule: &ServiceRule,
+    examples: impl Iterator<Item = &'a Example>,
+    path: &str,
+    output: &mut Output<'_>,
+) {
+    let mut examples = examples.peekable();
+    let Some(rule_of) = examples.peek().and_then(|_| crate::services::compile(rule).ok()) else { return };
+    let mut detector = Detector::new(vec![rule_of]);
+    for example in examples {
         let mut got: Option<(IpAddr, bool)> = None;
         detector.block(1, &example.text, &mut |_, _, hit| got = Some((hit.addr, hit.success)));
         let name = |found: Option<(IpAddr, bool)>| match found {
@@ -72,11 +92,12 @@ fn one(settings: Settings, path: &str, output: &mut Output<'_>) -> Result<usize,
             Some((addr, true)) => format!("a success of {addr}"),
             None => "no hit".to_owned(),
         };
-        let want = example.hit.map(|addr| (addr, example.success));
+        let counts = example.mode.is_none_or(|least| rule.mode.reaches(least));
+        let want = example.hit.filter(|_| counts).map(|addr| (addr, example.success));
         if got != want {
             let (want, got) = (name(want), name(got));
-            output.problem(&format_args!("{path}:{}: expected {want}, got {got}", example.line));
+            let mode = example.mode.map_or(String::new(), |_| format!(" with mode={}", rule.mode.word()));
+            output.problem(&format_args!("{path}:{}: expected {want}, got {got}{mode}", example.line));
         }
     }
-    Ok(examples.len())
 }

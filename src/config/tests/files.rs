@@ -158,7 +158,7 @@ fn the_caller_judges_patterns() {
     let loaded = load(&dir.0.join("mef.conf"), &mut |rule, problems| {
         seen.push(rule.name.clone());
         if rule.name == "p" {
-            problems.push(rule.fail[0].0.problem(2..8, "no group".into(), "add one".into()));
+            problems.push(rule.fail[0].text.problem(2..8, "no group".into(), "add one".into()));
         }
     });
     assert_eq!(seen[0], "p");

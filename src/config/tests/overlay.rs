@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 
 fn plain(mut rule: ServiceRule) -> ServiceRule {
     rule.path.clear();
-    let all = rule.fail.iter_mut().map(|(text, _)| text).chain(&mut rule.ignore).chain(&mut rule.success);
+    let all =
+        rule.fail.iter_mut().map(|fail| &mut fail.text).chain(&mut rule.ignore).chain(&mut rule.success);
     all.for_each(|text| (text.line, text.col, text.part) = (0, 0, 0));
     rule
 }
 
 /// Lines that may stand in a rule: the section, the key and values.
-const LINES: [(&str, &str, &[&str]); 20] = [
+const LINES: [(&str, &str, &[&str]); 21] = [
     ("rule", "enabled", &["auto", "false", "true"]),
     ("rule", "maxretry", &["1", "3", "99"]),
     ("rule", "findtime", &["1h", "600", "2d"]),
@@ -29,6 +30,7 @@ const LINES: [(&str, &str, &[&str]); 20] = [
     ("rule", "same_user", &["0", "5m"]),
     ("rule", "failregex", &["^a <HOST>$", "\"^b # <HOST>\"", "x <HOST>"]),
     ("rule", "failregex@3", &["^c <HOST>$", "^d <HOST>$"]),
+    ("rule", "failregex[aggressive]@0", &["^e <HOST>$"]),
     ("rule", "ignoreregex", &["e", "f # comment", ""]),
     ("rule", "successregex", &["^g <HOST> (?P<user>\\S+)$"]),
     ("webscan", "windows", &["60", "60,300"]),
@@ -69,7 +71,8 @@ fn an_overlay_is_the_same_as_the_text_with_its_keys_replaced() {
             ("rule", "files", "/f"),
         ]);
         let (overlay, local) = (lines(&mut random, round % 5), lines(&mut random, round % 3));
-        let name = |line: &(&'static str, &'static str, &str)| (line.0, line.1.split('@').next().unwrap());
+        let name =
+            |line: &(&'static str, &'static str, &str)| (line.0, line.1.split(['@', '[']).next().unwrap());
         let adds = |line: &(&'static str, &'static str, &str)| name(line).1.ends_with("regex");
         // What a person would do with an editor.
         let replaced = |lines: Lines, by: &Lines, local: bool| -> Lines {
@@ -137,7 +140,7 @@ fn one_line_changes_a_number() {
     dir.put("rules.d/sshd.local", "[rule]\nmaxretry=4\nfailregex=^mine <HOST>$\n");
     let sshd = loaded(&dir).0.remove("sshd").unwrap();
     assert_eq!((sshd.maxretry, sshd.fail.len()), (4, shipped.fail.len() + 1));
-    assert_eq!(sshd.fail.last().unwrap().0.text, "^mine <HOST>$");
+    assert_eq!(sshd.fail.last().unwrap().text.text, "^mine <HOST>$");
     // Without a file it changes what ships.
     std::fs::remove_file(dir.0.join("rules.d/sshd.conf")).unwrap();
     assert_eq!(loaded(&dir).0["sshd"].fail.len(), shipped.fail.len() + 1);
@@ -164,7 +167,7 @@ fn what_is_wrong_is_told_in_its_own_file() {
     dir.put("rules.d/nosuch.conf", "[rule]\nmaxretry=3\n");
     dir.put("rules.d/lonely.local", "[rule]\nmaxretry=3\n");
     let loaded = load(&dir.0.join("mef.conf"), &mut |rule, problems| {
-        for (text, _) in rule.fail.iter().filter(|(text, _)| text.text == "x") {
+        for text in rule.fail.iter().map(|fail| &fail.text).filter(|text| text.text == "x") {
             problems.push(text.problem(0..1, "no group".into(), String::new()));
         }
     });

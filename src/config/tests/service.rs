@@ -50,8 +50,11 @@ fn a_rule_of_the_existing_product_reads_unchanged() {
         (r.name.as_str(), r.source, r.files.len(), r.ports.to_string()),
         ("nginx", Source::File, 2, "80,443".into())
     );
-    assert_eq!(r.fail[0].0.text, "^(?P<ip>\\S+)\\s+\\[[^\\]]+\\]\\s+\"[^\"]*\"\\s+(?:444|403)\\s+\"[^\"]*\"");
-    assert_eq!((r.fail[0].0.line, r.fail[0].0.col, r.fail.len(), r.ignore.len()), (8, 11, 1, 0));
+    assert_eq!(
+        r.fail[0].text.text,
+        "^(?P<ip>\\S+)\\s+\\[[^\\]]+\\]\\s+\"[^\"]*\"\\s+(?:444|403)\\s+\"[^\"]*\""
+    );
+    assert_eq!((r.fail[0].text.line, r.fail[0].text.col, r.fail.len(), r.ignore.len()), (8, 11, 1, 0));
 }
 
 /// The keys are those of the existing product's webscan.d, whose names have underscores.
@@ -247,14 +250,14 @@ fn patterns_end_where_a_person_thinks() {
     ];
     for (text, want) in cases {
         let r = rule(&format!("failregex={text}"));
-        assert_eq!(r.fail[1].0.text, *want, "{text}");
+        assert_eq!(r.fail[1].text.text, *want, "{text}");
     }
 }
 
 #[test]
 fn pattern_places_lead_back_to_the_file() {
     let r = rule("failregex@3 =  \"ä(b) # <HOST>\" # why");
-    let (p, weight) = &r.fail[1];
+    let FailPattern { text: p, weight, .. } = &r.fail[1];
     assert_eq!((p.text.as_str(), p.line, p.col, *weight), ("ä(b) # <HOST>", 4, 17, 3));
     let reported = |at| {
         let p = p.problem(at, "w".into(), "h".into());
@@ -268,7 +271,7 @@ fn pattern_places_lead_back_to_the_file() {
 
 #[test]
 fn weights() {
-    let weights = |text: &str| rule(text).fail.iter().map(|(_, w)| *w).collect::<Vec<_>>();
+    let weights = |text: &str| rule(text).fail.iter().map(|fail| fail.weight).collect::<Vec<_>>();
     assert_eq!(weights("failregex@255=a\nfailregex@ 2 =b\nfailregex=c\nfailregex@9="), [1, 255, 2, 1]);
     let cases: &[(&str, &str)] = &[
         (
@@ -288,6 +291,35 @@ fn weights() {
     for (text, want) in cases {
         assert_eq!(parse(text).1, [*want], "{text}");
     }
+}
+
+#[test]
+fn patterns_of_modes() {
+    let of = |text: &str| {
+        let rule = rule(text);
+        let least: Vec<_> = rule.fail.iter().skip(1).map(|fail| (fail.least, fail.weight)).collect();
+        (rule.mode, least)
+    };
+    let (mode, least) = of("failregex[normal]=a\nfailregex [ aggressive ] @ 3 =b\nfailregex@0=c");
+    assert_eq!(mode, Mode::Normal);
+    assert_eq!(least, [(Mode::Normal, 1), (Mode::Aggressive, 3), (Mode::Strict, 0)]);
+    // The key of the mode may stand anywhere.
+    assert_eq!(of("failregex[normal]=a\nmode=strict"), (Mode::Strict, vec![(Mode::Normal, 1)]));
+    assert!(Mode::Normal.reaches(Mode::Strict) && !Mode::Normal.reaches(Mode::Aggressive));
+    let cases: &[(&str, &str)] = &[
+        (
+            "failregex[loud]=a",
+            "Error 2:1+15 the mode 'loud' is not allowed here | expected one of: strict, normal, aggressive",
+        ),
+        ("ignoreregex[normal]=a", "Error 2:1+19 only failregex has a mode | other lines count nothing"),
+    ];
+    for (text, want) in cases {
+        assert_eq!(parse(text).1, [*want], "{text}");
+    }
+    let none = "programs=p\nfailregex[aggressive]=x\n";
+    let want = "Error 0:1+1 the rule can never match | each failregex= is for another mode=";
+    assert_eq!(parse(none).1, [want]);
+    assert!(parse(&[none, "mode=aggressive"].concat()).0.is_some());
 }
 
 #[test]
@@ -364,6 +396,17 @@ fn examples_are_read_from_comments() {
             format!("Warning 9:4+2 an unknown escape | {hint}"),
         ]
     );
+}
+
+#[test]
+fn examples_of_a_mode_say_it() {
+    let text =
+        "#+[aggressive] 192.0.2.7 a\n#-[strict] b\n#=[normal] here c\n#+[loud] 192.0.2.7 d\n#+[x\n#[y] z";
+    let (found, problems) = examples(text);
+    let shown: Vec<_> = found.iter().map(|e| (e.mode, e.hit.is_some(), e.text.as_slice())).collect();
+    let want: [(_, _, &[u8]); 2] = [(Some(Mode::Aggressive), true, b"a"), (Some(Mode::Strict), false, b"b")];
+    assert_eq!(shown, want);
+    assert_eq!(reported(&problems), ["Warning 3:12+4 'here' is not an address | expected '#= ADDRESS LINE'"]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub fn run(data: &[u8]) {
         assert!(problem.col >= 1 && problem.len >= 1);
         let _ = problem.render("file", &text);
     }
-    for (pattern, _) in rule.iter().flat_map(|r| &r.fail) {
+    for pattern in rule.iter().flat_map(|r| &r.fail).map(|fail| &fail.text) {
         assert!(!pattern.text.is_empty());
         let _ = pattern.problem(0..pattern.text.len(), String::new(), String::new()).render("file", &text);
     }
