@@ -203,6 +203,10 @@ fn rarely(whole: &[u8], priority: bool) -> Option<(Option<HeaderStamp>, Tagged<'
         // Many a service begins lines of its own like that: only what has a process is a header.
         return Some((Some(stamp), tagged(text).filter(|(_, pid, _)| pid.is_some())?));
     }
+    // socklog's logger may be told to leave its own stamp out.
+    if let Some(found) = HeaderText(whole).tag().filter(|tag| tag.1.is_none() && is_level(tag.0)) {
+        return Some((None, socklog(found)?));
+    }
     // A datagram may carry its priority and nothing else; without either there is no header.
     if priority { Some((None, tagged(HeaderText(whole))?)) } else { None }
 }
@@ -256,9 +260,7 @@ pub(super) fn web(text: &[u8]) -> Option<HeaderStamp> {
 /// `[HOST] [facility.level] program[pid]: message`, each by its place: nothing further right is looked at.
 fn tagged(mut text: HeaderText<'_>) -> Option<Tagged<'_>> {
     if let Some(first) = text.tag() {
-        // socklog puts a colon behind the level, and leaves the stamp in the message.
-        let level = first.1.is_none() && is_level(first.0);
-        return if level { socklog(HeaderText(first.2)) } else { Some(first) };
+        return if first.1.is_none() { socklog(first) } else { Some(first) };
     }
     let host = text.word()?;
     // What stands in brackets is an address, if it is a host.
@@ -282,8 +284,13 @@ fn is_host(word: &[u8]) -> bool {
     word.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'-' | b'_'))
 }
 
-/// `[STAMP] [HOST] program[pid]: message`, which a program sent and socklog wrote down behind the level.
-fn socklog(mut text: HeaderText<'_>) -> Option<Tagged<'_>> {
+/// `[ADDRESS: ]LEVEL: [STAMP] [HOST] program[pid]: message`, as socklog writes down what a program sent; of
+/// that the first name is `tag`. What has another name there is no such line.
+fn socklog(tag: Tagged<'_>) -> Option<Tagged<'_>> {
+    let level = |tag: &Tagged<'_>| tag.1.is_none() && is_level(tag.0);
+    let relayed = parse_addr(tag.0).and_then(|_| HeaderText(tag.2).tag());
+    let Some(found) = relayed.or(Some(tag)).filter(level) else { return Some(tag) };
+    let mut text = HeaderText(found.2);
     if text.at_date() {
         text.dated()?;
         text.byte(b' ')?;

@@ -6,18 +6,18 @@ use super::text::{HeaderText, civil};
 /// What names of months begin with, by their number, in the languages of Europe, in Turkish, Chinese,
 /// Japanese and Korean.
 const MONTHS: [&str; 12] = [
-    "jan ene gen янв січ 1月 1월 oca led sty tammi sij",
-    "feb fév fev фев лют 2月 2월 şub úno lut helmi velj",
-    "mär mar maa mrt мар бер már 3月 3월 bře ožu",
-    "abr avr apr апр кві ápr 4月 4월 nis dub kwi huhti tra",
-    "mag mai maj mei may мая май тра máj 5月 5월 kvě touko svi",
-    "juin giu jun июн чер jún 6月 6월 haz cze kesä",
-    "juil lug jul июл лип júl 7月 7월 tem heinä",
-    "aoû ago aug авг сер 8月 8월 ağu sie elo kol",
-    "sep set сен вер szep 9月 9월 eyl zář wrz syys ruj",
-    "okt oct ott out окт жов 10月 10월 eki paź loka",
-    "nov ноя 11月 11월 kas marras",
-    "dez déc dic dec des дек гру 12月 12월 ara pro gru joulu",
+    "jan ene gen янв січ 1月 1월 oca led sty tammi sij Ιαν яну saus",
+    "feb fév fev фев лют 2月 2월 şub úno lut helmi velj Φεβ vas veeb",
+    "mär mar maa mrt мар бер már 3月 3월 bře ožu Μαρ kov",
+    "abr avr apr апр кві ápr 4月 4월 nis dub kwi huhti tra Απρ bal",
+    "mag mai maj mei may мая май тра máj 5月 5월 kvě touko svi Μαΐ geg",
+    "juin giu jun июн чер jún 6月 6월 haz cze kesä Ιουν юни birž juun",
+    "juil lug jul июл лип júl 7月 7월 tem heinä Ιουλ юли liep juul",
+    "aoû ago aug авг сер 8月 8월 ağu sie elo kol Αυγ rugp",
+    "sep set сен вер szep 9月 9월 eyl zář wrz syys ruj Σεπ rugs",
+    "okt oct ott out окт жов 10月 10월 eki paź loka Οκτ spal",
+    "nov ноя 11月 11월 kas marras Νοε ное lapkr",
+    "dez déc dic dec des дек гру 12月 12월 ara pro gru joulu Δεκ gruo det",
 ];
 /// Names that mean different months in different countries: the header is one, its stamp is not known.
 const ANY: &str = "lis lip srp čer čvc лис";
