@@ -19,7 +19,7 @@ too_wide() {
         }
         text ~ /^[ \t]*((\/\/[\/!]?|#|\.\\"|[-*]) )?[^ \t]+$/ { next }
         file ~ /\.md$/ && text ~ /^\|/ { next }
-        file ~ /\.conf$/ && text ~ /^(#[-+=] |(# *)?[a-z_]+(@[0-9]+)?=)/ { next }
+        file ~ /\.conf$/ && text ~ /^(#[-+=](\[[a-z]+\])? |(# *)?[a-z_]+(\[[a-z]+\])?(@[0-9]+)?=)/ { next }
         file ~ /\.rs$/ && text ~ /^ *b?r#*".*"#*,?$/ { next }
         file ~ /\.sh$/ && (in_document(file, number) || text ~ /^[ \t]*["\047]/) { next }
         { print file ":" number ": " text; found = 1 }

@@ -53,7 +53,7 @@ const FORMS: &[(&str, &str)] = &[
     ("socklog, tai64n", "@400000006921a4f11dcd6500 authpriv.notice: Nov  2 08:00:01 sshd[123]: "),
     ("socklog, host", "@400000006921a4f11dcd6500 auth.info: host sshd[123]: "),
     ("socklog, no stamp", "auth.info: Nov 22 08:00:01 sshd[123]: "),
-    ("socklog, over the network", "2026-11-22_08:00:01.12345 192.0.2.9: auth.info: Nov 22 08:00:01 sshd[123]: "),
+    ("socklog, over the network", "2026-11-22_08:00:01.1 192.0.2.9: auth.info: Nov 22 08:00:01 sshd[123]: "),
     ("journalctl, short-unix", "1795766457.123456 host sshd[123]: "),
     ("a month in Greek", "Νοε 22 08:00:01 host sshd[123]: "),
     ("svlogd", "2026-11-22_08:00:01.12345 sshd[123]: "),

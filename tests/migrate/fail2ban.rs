@@ -44,7 +44,8 @@ fn jails_are_changes_of_rules_and_what_ships_is_not_taken_over() {
     let rule = |name: &str| net.read(&format!("root/etc/mef/rules.d/{name}"));
     assert_eq!(
         rule("sshd.local"),
-        "# From fail2ban\n[rule]\nenabled=true\nmaxretry=3\nfindtime=36h\nbantime=1h\nports=22,2222\nmode=aggressive\n"
+        "# From fail2ban\n[rule]\nenabled=true\nmaxretry=3\nfindtime=36h\nbantime=1h\nports=22,2222\n\
+         mode=aggressive\n"
     );
     assert_eq!(
         rule("nginx-auth.local"),
