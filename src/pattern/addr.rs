@@ -38,7 +38,10 @@ pub(super) fn ends(text: &[u8], at: usize) -> AddrBounds {
         let good = inner.get(..len).is_some_and(|a| parse_addr(a).is_some() && zone_is_plain(a));
         return AddrBounds { full: good.then_some(at + len + 2), ..none };
     }
-    // Most words are none, and seen not to be by their first bytes.
+    // Most words are none, and seen not to be by their first bytes. A colon at the head is one of two.
+    if !may_begin(first) || first == b':' && text.get(at + 1) != Some(&b':') {
+        return none;
+    }
     let head =
         text.get(at..).unwrap_or_default().iter().take(5).take_while(|b| b.is_ascii_hexdigit()).count();
     if !matches!(text.get(at + head), Some(b'.' | b':')) || !begins_word(text.get(..at).unwrap_or_default()) {

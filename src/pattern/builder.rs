@@ -144,15 +144,16 @@ impl Builder {
     }
 
     /// `(?:[^"\\]|\\.)*` as `[^"\\]*(?:\\.[^"\\]*)*`, which matches the same in the same order: a step for
-    /// each escape, not for each byte.
-    fn unrolled(&mut self, set: ByteSet, escapes: &[Node]) {
-        self.push_loop(set, NONE, Order::Greedy);
+    /// each escape, not for each byte. So it is with each of them lazy, as either goes on where the other
+    /// cannot.
+    fn unrolled(&mut self, set: ByteSet, escapes: &[Node], order: Order) {
+        self.push_loop(set, NONE, order);
         let fork = self.fork();
         self.alternatives(escapes);
-        self.push_loop(set, NONE, Order::Greedy);
+        self.push_loop(set, NONE, order);
         self.code.push(Inst::Jump(index(fork)));
         let exit = self.here();
-        self.enter(fork, index(fork + 1), exit, Order::Greedy);
+        self.enter(fork, index(fork + 1), exit, order);
     }
 
     fn push_loop(&mut self, set: ByteSet, limit: u16, order: Order) {
@@ -165,9 +166,9 @@ impl Builder {
             (0..min).for_each(|_| self.node(what));
             return self.push_loop(set, NONE, order);
         }
-        if let Some((set, escapes)) = escaped(what).filter(|_| order == Order::Greedy) {
+        if let Some((set, escapes)) = escaped(what) {
             (0..min).for_each(|_| self.node(what));
-            return self.unrolled(set, escapes);
+            return self.unrolled(set, escapes, order);
         }
         if min == 0 && !empty {
             let fork = self.fork();

@@ -452,20 +452,31 @@ impl Quick<'_> {
     }
 }
 
+/// Address instructions of which it is looked at what stands next to them; few patterns have two.
+const AROUND: usize = 4;
+
 /// Whether an address may be read elsewhere than at `begin`, judged by what stands next to it. `program` has
 /// no other ip groups than address instructions.
 pub(super) fn another_place(program: &PatternProgram, text: &[u8], begin: usize) -> bool {
+    let mut around = [(&[][..], &[][..]); AROUND];
+    around.iter_mut().zip(program.addresses()).for_each(|(place, found)| *place = found);
+    let around = around.get(..program.addrs.into()).unwrap_or_default();
     let fits = |at: usize| {
-        let ends = addr::ends(text, at);
+        // What stands before it is looked at first: to read an address takes longer.
+        if !text.get(at).is_some_and(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'[')) {
+            return false;
+        }
         let before = text.get(..at).unwrap_or_default();
+        let led = |lead: &[u8]| at == 0 || before.ends_with(lead);
+        if !around.iter().any(|(lead, _)| led(lead)) {
+            return false;
+        }
+        let ends = addr::ends(text, at);
         let mut both = [ends.full, ends.short].into_iter().flatten();
-        both.any(|end| {
-            program.addresses().any(|(lead, tail)| {
-                (at == 0 || before.ends_with(lead)) && is_at(text, end, tail, Case::Exact)
-            })
-        })
+        both.any(|end| around.iter().any(|(lead, tail)| led(lead) && is_at(text, end, tail, Case::Exact)))
     };
     program.lead == 0
+        || usize::from(program.addrs) > AROUND
         || (program.may_lead() && begin > 0 && fits(0))
         || memchr::memchr_iter(program.lead, text).any(|at| at + 1 != begin && fits(at + 1))
 }

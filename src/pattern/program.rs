@@ -234,6 +234,9 @@ impl PatternProgram {
     /// The limit of a loop, if it has one.
     #[inline]
     pub(super) fn limit(&self, limit: u16) -> Option<LoopLimit> {
+        if limit == NONE {
+            return None;
+        }
         let &[a, b, c, d] = self.pool.get(usize::from(limit)..)?.first_chunk()?;
         Some(LoopLimit { max: u16::from_ne_bytes([a, b]), first: u16::from_ne_bytes([c, d]) })
     }
