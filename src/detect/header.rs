@@ -198,7 +198,12 @@ fn rarely(whole: &[u8], priority: bool) -> Option<(Option<HeaderStamp>, Tagged<'
         text.byte(b' ')?;
         return Some((stamp, tagged(text)?));
     }
-    if let Some(stamp) = loose::stamped(&mut text) {
+    text.0 = whole;
+    let unix = loose::unix(&mut text);
+    if unix.is_none() {
+        text.0 = whole;
+    }
+    if let Some(stamp) = unix.or_else(|| loose::stamped(&mut text)) {
         text.byte(b' ')?;
         // Many a service begins lines of its own like that: only what has a process is a header.
         return Some((Some(stamp), tagged(text).filter(|(_, pid, _)| pid.is_some())?));

@@ -11,7 +11,7 @@ pub(in crate::detect) fn any_stamp(text: &[u8]) -> Option<HeaderStamp> {
 
 /// The same; what was read of the text is taken off.
 pub(super) fn stamped(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
-    let forms = [loose, named, year_first, dated, mailed, packed, tai64n, unix];
+    let forms = [loose, named, year_first, dated, mailed, packed, tai64n];
     let whole = text.0;
     forms.into_iter().find_map(|form| {
         text.0 = whole;
@@ -33,8 +33,8 @@ fn loose(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
     civil(Some(year), month, day, second, zone)
 }
 
-/// `1795766457.123456`, as journalctl writes with `-o short-unix`.
-fn unix(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
+/// `1795766457.123456`, as journalctl writes with `-o short-unix`; elsewhere a number is none.
+pub(super) fn unix(text: &mut HeaderText<'_>) -> Option<HeaderStamp> {
     let seconds = u64::from(text.digits(9)?) * 10 + u64::from(text.digits(1)?);
     if text.byte(b'.').is_some() {
         let fraction = text.0.iter().take_while(|b| b.is_ascii_digit()).count();
