@@ -152,6 +152,7 @@ const BRACKET: fn(&str) -> bool = |text| text.contains([']', ';']);
 
 const HIDDEN: &[Hidden] = &[
     ("nginx-auth", 0, NOBODY, "nginx writes - for no name, and asks nobody for its password"),
+    ("nginx-syslog", 0, NOBODY, "the same"),
     ("traefik-common", 0, NOBODY, "the same"),
     ("squid", 1, NOBODY, "the same"),
     ("squid", 0, |text| text.is_empty(), "a URL is never empty"),
