@@ -9,7 +9,7 @@ mod fuzz;
 mod applet {
     mod cli;
     mod completions;
-    mod control;
+    pub mod control;
     mod history;
     mod lockout;
     mod mefctl;

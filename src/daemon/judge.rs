@@ -6,6 +6,7 @@ mod backend;
 mod keep;
 mod kernel;
 mod listed;
+mod recent;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ pub(super) use keep::{log_restored, restore};
 use crate::base::count::count;
 use crate::base::rule_bits::RuleBits;
 use listed::FirstHits;
+use recent::RecentBans;
 
 use super::decide::{self, Decider, Decision, Exemption, Knowledge};
 use super::events::{BanEvent, Events};
@@ -23,8 +25,7 @@ use super::notes::{Notes, Topic};
 use super::policy::ServicePolicy;
 use super::ports::ServedPorts;
 use super::punish::BanPolicy;
-use crate::ban::WhichBans;
-use crate::ban::{Allowed, Damage, Failure};
+use crate::ban::{Allowed, Ban, Damage, Failure, WhichBans};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::range::Range;
 use crate::config::Settings;
@@ -80,6 +81,15 @@ pub(super) struct Counted {
     pub(super) reasserted: u64,
     /// The minute, and bans for packets in it that the history was told of.
     told: (u64, u32),
+    recent: RecentBans,
+}
+
+impl Counted {
+    /// Somebody was banned.
+    fn ban(&mut self, ban: &Ban<'_>, now: Mono) {
+        self.bans += 1;
+        self.recent.add(ban, now);
+    }
 }
 
 /// Observes, decides, enforces, and reports, each by a part that does one of these.
@@ -113,7 +123,7 @@ fn report(
             );
         }
         Decision::Banned(ban, is_proven) => {
-            counted.bans += 1;
+            counted.ban(ban, now.mono);
             policy.tally.ban(&ban.addr, ban.reason);
             events.banned(now.wall, &BanEvent { is_shared: is_proven && policy.share, ..BanEvent::of(ban) });
         }

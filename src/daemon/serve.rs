@@ -6,6 +6,7 @@ use super::dns::Dns;
 use super::events::BanEvent;
 use super::judge::Judge;
 use super::sources::Sources;
+use crate::ban::WhichBans;
 use crate::base::clock::{Now, Wall};
 use crate::base::line::Line;
 use crate::config::PortRanges;
@@ -75,7 +76,8 @@ impl ControlService for ControlHandler<'_> {
                 return Then::Next;
             }
             Request::Unbanned { addr, permanent, was_banned, written } => {
-                self.judge.unbanned(self.now.wall, addr.as_ref(), was_banned);
+                let which = if permanent { WhichBans::All } else { WhichBans::Timed };
+                self.judge.unbanned(self.now, (addr.as_ref(), which), was_banned);
                 self.judge.remember_unban(addr.as_ref(), permanent, written);
                 say(to, &"ok");
                 return Then::Next;

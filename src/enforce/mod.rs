@@ -6,6 +6,7 @@
 mod options;
 mod restore;
 mod settle;
+mod unfound;
 
 pub use options::{Outside, all_options, journal, options, scope};
 
@@ -24,6 +25,7 @@ use ipnet::{IpNet, Ipv4Net};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
+use unfound::Unfound;
 
 /// Seconds between a compaction that failed and the next one.
 const RETRY: u64 = 300;
@@ -33,8 +35,6 @@ const LOCK_WAIT_MAX: Duration = Duration::from_millis(250);
 const LONG: Duration = Duration::from_secs(10);
 /// Events that are kept where nothing else is said.
 const HISTORY: u32 = 10_000;
-/// Addresses whose liftings are looked up in the journal, too, if the kernel knows nothing of them.
-const ASKED: usize = 16;
 
 /// Where bans are made and remembered.
 pub struct Enforcer {
@@ -324,23 +324,40 @@ impl Enforcer {
             });
         }
         let mut counts = self.guard.unban(ranges, &remembered)?;
-        if counts.contains(&0) && ranges.len() <= ASKED {
+        if counts.contains(&0) {
             // The kernel may have lost it, or not have been given it yet by whoever puts bans back.
+            let unfound = Unfound::of(ranges, &counts);
             self.each_live(now, &mut |entry| {
-                let addr = Range::from(entry.addr);
-                for (count, _) in counts.iter_mut().zip(ranges).filter(|(_, range)| range.meets(&addr)) {
-                    *count = (*count).max(1);
-                }
+                unfound.each(&Range::from(entry.addr), &mut |at| {
+                    counts.get_mut(at).into_iter().for_each(|count| *count = 1);
+                });
             });
         }
-        // Who is known to have had no ban is no news, and nothing of him is to be put back.
-        let is_known = ranges.len() <= ASKED;
-        let had = counts.iter().zip(ranges).filter(|(count, _)| **count > 0 || !is_known);
-        for net in had.flat_map(|(_, range)| range.nets()) {
+        // Who had no ban is no news, and nothing of him is to be put back.
+        let had = counts.iter().zip(ranges).filter(|(count, _)| **count > 0);
+        had.for_each(|(_, range)| self.remember_lifting(range, now, note));
+        Ok(Lifted { counts, written: self.write_lifting(note) })
+    }
+
+    /// Ends bans that were made since a command has ended those before them; how many there were.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn unban_again(&mut self, now: Wall, addr: &Range, note: WarnFn<'_>) -> Result<usize, Failure> {
+        let _held = self.hold(note);
+        let count = self.guard.unban(&[*addr], &[])?.into_iter().sum();
+        if count > 0 {
+            self.remember_lifting(addr, now, note);
+            self.write_lifting(note);
+        }
+        Ok(count)
+    }
+
+    fn remember_lifting(&mut self, range: &Range, now: Wall, note: WarnFn<'_>) {
+        for net in range.nets() {
             self.remember(&JournalRecord::Note(net, now, ""), note);
             self.remember(&JournalRecord::Unban(net), note);
         }
-        Ok(Lifted { counts, written: self.write_lifting(note) })
     }
 
     /// Ends all bans, or those that have an end. Returns whether the journal has it.
@@ -363,10 +380,7 @@ impl Enforcer {
             return;
         }
         match addr {
-            Some(addr) => addr.nets().for_each(|net| {
-                self.remember(&JournalRecord::Note(net, clock::wall(), ""), note);
-                self.remember(&JournalRecord::Unban(net), note);
-            }),
+            Some(addr) => self.remember_lifting(addr, clock::wall(), note),
             None => {
                 self.remember(&JournalRecord::Note(everybody(), clock::wall(), ""), note);
                 self.remember(cleared(if permanent { WhichBans::All } else { WhichBans::Timed }), note);

@@ -210,6 +210,38 @@ fn unban_forgets_what_was_counted() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
+pub fn an_unban_outlasts_lines_that_the_daemon_reads_before_it_hears_of_it() {
+    let mut net = host("", "maxretry=2");
+    let daemon = net.daemon("daemon");
+    let banned = |net: &Net| {
+        net.mark(LOG);
+        net.banned().into_iter().filter(|addr| addr.starts_with("203.")).collect::<Vec<_>>()
+    };
+    net.append(LOG, fails("203.0.113.1", 2));
+    assert_eq!(banned(&net), ["203.0.113.1"]);
+    for who in ["203.0.113.1", "203.0.113.0/29", "--all"] {
+        net.signal(daemon, libc::SIGSTOP);
+        net.append(LOG, fails("203.0.113.1", 2) + &fails("203.0.113.99", 2));
+        let command = net.mef_command(&["unban", who]);
+        let unban = net.start("unban", command);
+        wait_until("the end of the ban", || !net.in_set("ban4", "203.0.113.1".parse().unwrap()));
+        net.signal(daemon, libc::SIGCONT);
+        assert_eq!(net.wait(unban), 0, "{}", net.said("unban"));
+        // It ends those that were made meanwhile, and nobody else's.
+        let others: &[&str] = if who == "--all" { &[] } else { &["203.0.113.99"] };
+        assert_eq!(banned(&net), others, "{who}");
+        net.append(LOG, failed("203.0.113.1"));
+        assert_eq!(banned(&net), others, "{who}: what was counted is forgotten");
+        net.append(LOG, failed("203.0.113.1"));
+        assert!(banned(&net).contains(&"203.0.113.1".to_owned()), "{who}: what comes later counts");
+    }
+    let past = net.mef(&["history", "203.0.113.1"]).ok();
+    let told = |word: &str| past.lines().filter(|line| line.contains(&format!(" {word} "))).count();
+    assert_eq!((told("unban"), told("ban")), (6, 7), "each is told: {past}");
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn watch_shows_events_as_they_come() {
     let mut net = host("ban_log_enabled=true", "maxretry=2\nbantime=10m\nports=22");
     let daemon = net.daemon("daemon");

@@ -44,6 +44,9 @@ fn what_hands_do_is_told_the_newest_first() {
     // Who had no ban is no news.
     assert_eq!(net.mef(&["unban", "192.0.2.2"]).status, 1);
     assert_eq!(net.mef(&["unban", "203.0.113.77", "203.0.113.0/28"]).status, 1);
+    // Nor were any of many.
+    let many: String = (1..60).map(|n| format!("203.0.113.{n}\n")).collect();
+    assert_eq!(net.mef_input(&["unban", "-"], many.as_bytes()).status, 1);
     net.mef(&["deny", "203.0.113.50"]).ok();
     net.mef(&["unban", "--all"]).ok();
     net.mef(&["unban", "--all", "--permanent"]).ok();

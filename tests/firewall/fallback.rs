@@ -7,6 +7,8 @@ use crate::common::daemon::{LOG, ends, fails, host, same_ends};
 use crate::common::{Net, wait_until};
 
 also! {
+    applet control:
+        an_unban_outlasts_lines_that_the_daemon_reads_before_it_hears_of_it;
     firewall packets:
         a_banned_address_gets_no_answer_and_its_neighbour_does,
         an_ipv6_address_is_banned_with_its_prefix_and_a_longer_one_alone,

@@ -94,7 +94,7 @@ impl Judge {
         }
         let time = Span::Secs(longer.unwrap_or(secs).into());
         let ban = Ban { bans, ..Ban::for_packets(addr, time, rule, hits) };
-        self.counted.bans += 1;
+        self.counted.ban(&ban, now.mono);
         self.events.banned(now.wall, &BanEvent { seen: &scanner.ports, ..BanEvent::of(&ban) });
         let mut touched = String::new();
         for (at, port) in scanner.ports.iter().take(SHOWN_PORTS).enumerate() {
@@ -146,7 +146,7 @@ impl Judge {
         }
         let ban = Ban::for_packets(addr, Span::Secs(secs), &policy.name, hits);
         policy.tally.ban(&addr, "");
-        self.counted.bans += 1;
+        self.counted.ban(&ban, now.mono);
         self.events.banned(now.wall, &BanEvent::of(&ban));
         let ban = Ban { line: "entered the flood throttle too often", ..ban };
         tell_history(&mut self.enforcer, &mut self.counted, now, &ban);

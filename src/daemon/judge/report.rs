@@ -2,7 +2,8 @@
 //! What the daemon tells of its counts: to the log and to the control socket.
 
 use super::Judge;
-use crate::base::clock::{Mono, Wall};
+use crate::ban::WhichBans;
+use crate::base::clock::{Mono, Now};
 use crate::base::count::count;
 use crate::base::range::Range;
 use crate::control::proto::{FACTS, OffenderLine, RuleLine};
@@ -107,8 +108,18 @@ impl Judge {
         }
     }
 
-    /// A command has ended bans of somebody, or of all: what was counted of them is forgotten.
-    pub(in crate::daemon) fn unbanned(&mut self, now: Wall, addr: Option<&Range>, was_banned: bool) {
+    /// A command has ended bans of somebody, or of all, `which` then says which: what was counted of them is
+    /// forgotten, and what was made of it since the kernel ended them is ended, too.
+    pub(in crate::daemon) fn unbanned(
+        &mut self,
+        now: Now,
+        (addr, which): (Option<&Range>, WhichBans),
+        was_banned: bool,
+    ) {
+        let again = self.unban_recent(now, (addr, which)).unwrap_or_else(|e| {
+            log::error!("{e}");
+            0
+        });
         match addr {
             Some(addr) => self.forget(addr),
             None => {
@@ -117,8 +128,8 @@ impl Judge {
                 }
             }
         }
-        if was_banned {
-            self.events.unbanned(now, addr);
+        if was_banned || again > 0 {
+            self.events.unbanned(now.wall, addr);
         }
     }
 

@@ -274,7 +274,7 @@ fn who_is_unbanned_begins_anew() {
     host.fails("192.0.2.1", 3);
     let addr = range("192.0.2.1");
     host.judge.enforcer.unban(host.now.wall, &[addr], &mut |e| panic!("{e}")).unwrap();
-    host.judge.unbanned(host.now.wall, Some(&addr), true);
+    host.judge.unbanned(host.now, (Some(&addr), WhichBans::Timed), true);
     assert!(!host.drops("192.0.2.1"));
     host.fails("192.0.2.1", 2);
     assert!(!host.drops("192.0.2.1"), "what was counted before is forgotten");
@@ -284,6 +284,28 @@ fn who_is_unbanned_begins_anew() {
         &("192.0.2.1".to_owned(), Some(3600)),
         "and previous bans, too"
     );
+}
+
+#[test]
+fn a_ban_made_before_an_unban_is_heard_of_does_not_outlast_it() {
+    let whom = range("192.0.2.1");
+    for named in [Some(&whom), None] {
+        let mut host = JudgeHost::new("", "", &[]);
+        host.fails("192.0.2.1", 3);
+        // The kernel first, as commands do it, and the daemon reads on before it hears of that.
+        host.judge.enforcer.unban(host.now.wall, &[whom], &mut |e| panic!("{e}")).unwrap();
+        host.fails("192.0.2.1", 3);
+        host.fails("192.0.2.2", 3);
+        assert!(host.drops("192.0.2.1"));
+        host.judge.unbanned(host.now, (named, WhichBans::Timed), true);
+        assert!(!host.drops("192.0.2.1"));
+        assert_eq!(host.drops("192.0.2.2"), named.is_some(), "who was not named stays banned");
+        // Neither the kernel nor the journal has it.
+        host.reboot(&[]);
+        assert!(!host.drops("192.0.2.1"));
+        host.fails("192.0.2.1", 3);
+        assert!(host.drops("192.0.2.1"), "what comes later counts");
+    }
 }
 
 #[test]
