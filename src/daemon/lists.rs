@@ -12,6 +12,7 @@ use crate::lists::hosts::{self, Host};
 use crate::lists::{self, Exempt, Gone, ListJob, ListReading, ListTurn, Paths};
 use crate::sys::child::{self, Child};
 use crate::sys::inotify::{Mask, WatchDescriptor, Watcher};
+use crate::sys::trim;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -102,7 +103,8 @@ impl ListFollower {
             }
         }
         self.watch(now);
-        self.load_all();
+        // Not yet: the second process would have a copy of all that the configuration was read into.
+        self.due = Due::All;
     }
 
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -111,7 +113,8 @@ impl ListFollower {
 
     /// When everything must be looked at without an event.
     pub(super) fn deadline(&self) -> Option<Mono> {
-        [self.poll_at, self.again_at].into_iter().flatten().min()
+        let due = (self.loader.is_none() && !matches!(self.due, Due::Nothing)).then(Mono::default);
+        [due, self.poll_at, self.again_at].into_iter().flatten().min()
     }
 
     /// Has the kernel get what it lacks of the deny lists: at the start, and when the table was made anew.
@@ -301,6 +304,8 @@ fn complete(dir: &Path, name: &[u8], mask: Mask) -> bool {
 
 /// In the second process.
 fn load(paths: &Paths, only: Option<&[String]>) {
+    // What it needs of the program is little: without the neighbours of each page it stays so.
+    trim::drop_code_pages();
     let result = view(paths.options()).and_then(|mut guard| {
         guard.go_through(paths.run());
         let gone = apply(&mut *guard, paths, only, Gone::Wait)?;

@@ -12,6 +12,7 @@ use crate::base::siphash::sip13;
 use crate::config::{ListEntry, ListKind};
 use crate::firewall::backend::{DenySet, Filling, Lists};
 use crate::sys::fs::invalid;
+use crate::sys::trim;
 use ipnet::IpNet;
 use std::fmt::Display;
 use std::io;
@@ -249,11 +250,13 @@ impl DenyWork<'_> {
     fn keep(&mut self, name: &str, path: &Path, survey: &ListSurvey) {
         let (addresses, networks) = survey.totals();
         let small = addresses.saturating_add(networks) <= DENY_ENTRIES;
-        let result = match entries(ListKind::Deny, path, Detail::Nothing, &mut |_| ()) {
-            Ok((list, _)) if small => self.kept.write(name, &list),
+        // What is not kept is not read into memory either.
+        let list = small.then(|| entries(ListKind::Deny, path, Detail::Nothing, &mut |_| ()));
+        let result = match list {
+            Some(Ok((list, _))) => self.kept.write(name, &list),
             // It has changed again: then it is read again, too.
-            Err(_) if small => Ok(()),
-            _ => self.kept.forget(name),
+            Some(Err(_)) => Ok(()),
+            None => self.kept.forget(name),
         };
         if let Err(e) = result {
             let path = self.kept.path(name);
@@ -307,6 +310,10 @@ impl DenyWork<'_> {
     ) -> Result<ListSurvey, LoadTrouble> {
         let mut room = usize::MAX;
         let mut tries = 0;
+        if file.is_large() {
+            // A little of the program does all of the work: the rest is not to lie beside it.
+            trim::drop_code_pages();
+        }
         loop {
             let detail = if tries == 0 { detail } else { Detail::Nothing };
             let survey = file.survey(detail, self.note, &mut |_| ())?;

@@ -43,6 +43,8 @@ impl Detail {
 const ALLOW_BYTES: u64 = 4 << 20;
 /// Bytes of a deny list: a million entries with long comments have room.
 const DENY_BYTES: u64 = 512 << 20;
+/// Bytes of a deny list that takes a while.
+const LARGE: u64 = 1 << 20;
 /// Entries of an allow list.
 const ALLOW_ENTRIES: usize = 65_536;
 
@@ -185,6 +187,11 @@ pub(super) struct DenyFile<'a> {
 impl<'a> DenyFile<'a> {
     pub(super) fn open(path: &'a Path, exempt: &'a Exempt) -> io::Result<DenyFile<'a>> {
         Ok(DenyFile { file: open(ListKind::Deny, path)?, path, exempt })
+    }
+
+    /// Whether reading it takes long beside everything else.
+    pub(super) fn is_large(&self) -> bool {
+        facts_of(&self.file).is_ok_and(|facts| facts.size >= LARGE)
     }
 
     /// Reads it from its beginning; `each` gets what the kernel is to get.

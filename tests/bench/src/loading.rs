@@ -48,9 +48,16 @@ pub fn loading(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The highest mark of the resident set of any child that is the program itself, and not another one that it
-/// has started; asked a thousand times a second.
-/// Beside it, the time that they took, in ticks.
+/// Whether a process has a list open: another one only waits for programs to run.
+fn reads_list(pid: &str) -> bool {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut files = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+    files.any(|file| file.extension().is_some_and(|end| end == "conf"))
+}
+
+/// The highest mark of the resident set of the child that reads a list; asked a thousand times a second.
+/// Beside it, the time that all took that are the program itself, and not another one that it has started, in
+/// ticks.
 fn watch(pid: u32, done: &AtomicBool) -> (u64, i64) {
     let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let (mut peak, mut ticks) = (0, HashMap::new());
@@ -61,7 +68,9 @@ fn watch(pid: u32, done: &AtomicBool) -> (u64, i64) {
             let status = fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             let value = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-            peak = peak.max(value.unwrap_or(0));
+            if reads_list(child) {
+                peak = peak.max(value.unwrap_or(0));
+            }
             let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
             let times = stat.split_whitespace().skip(13).take(2).filter_map(|n| n.parse::<i64>().ok());
             let taken = ticks.entry(child.to_owned()).or_insert(0);
