@@ -65,8 +65,8 @@ impl Code {
     fn words(self) -> String {
         let own = match self.0 {
             FIND_TYPE => {
-                "this kernel lacks that type of set: load ip_set_hash_ip, ip_set_hash_net, ip_set_list_set \
-                (OpenWrt: kmod-ipt-ipset)"
+                "this kernel lacks that type of set (Linux 3.14 and newer have it): load ip_set_hash_ip, \
+                ip_set_hash_net, ip_set_list_set (OpenWrt: kmod-ipt-ipset)"
             }
             MAX_SETS => "the kernel has as many sets as it can have",
             BUSY | REFERENCED => "a rule of iptables or another set uses it",

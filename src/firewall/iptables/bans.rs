@@ -2,17 +2,19 @@
 //! Bans: which set each goes to, and what becomes of it where one is in force already. An address is banned
 //! while an element that covers it lives, so that networks may overlap, each with its own end.
 
+use super::driver::NO_IPV6;
 use super::elems::{self, Held, host_key, net_elems, nets, plain};
 use super::text::{Plan, set_name};
 use super::{Fallback, Mark, ban_set, number_of, restore, write_scope};
 use crate::ban::{
-    Ban, BanEntry, BanOutcome, BanReport, Capabilities, Failure, Repeat, Scope, Standing, meet,
+    Ban, BanEntry, BanOutcome, BanReport, Capabilities, Doing, Failure, Repeat, Scope, Standing, meet,
 };
 use crate::base::net::offender;
 use crate::base::range::{Family, Range};
 use crate::firewall::guard::{SetKind, kind};
 use crate::firewall::ipset::message::{Command, Elem, Found};
 use crate::sys::clock;
+use nix::errno::Errno;
 use std::cell::RefCell;
 
 /// Bans that are worked on together.
@@ -45,7 +47,13 @@ impl Fallback {
         repeat: Repeat,
         report: BanReport<'_>,
     ) {
-        let numbered = || batch.iter().enumerate().map(|(at, ban)| (first + at, ban));
+        let all = || batch.iter().enumerate().map(|(at, ban)| (first + at, ban));
+        let is_open = |(_, ban): &(usize, &Ban<'_>)| mark.is_open(ban.addr.family());
+        if all().any(|one| is_open(&one)) {
+            let why = Failure::new(Doing::Change, Errno::EOPNOTSUPP, ["this kernel ", NO_IPV6].concat());
+            all().filter(is_open).for_each(|(at, _)| report(at, Err(&why)));
+        }
+        let numbered = || all().filter(|one| !is_open(one));
         let is_host = |ban: &Ban<'_>| kind_of(&ban.addr, mark.ipv6_prefix) == SetKind::Hosts;
         let mut hosts: Vec<(usize, &Ban<'_>)> = numbered().filter(|(_, ban)| is_host(ban)).collect();
         while let Some((_, one)) = hosts.first() {

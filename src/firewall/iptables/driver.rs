@@ -15,11 +15,12 @@ use std::path::Path;
 
 /// What is said of what it lacks.
 const WORDS: [(Capability, &str); 8] = [
-    (Capability::DropLog, "cannot log dropped packets (it lacks xt_LOG or xt_limit)"),
+    (Capability::DropLog, "cannot log dropped packets (it lacks xt_LOG, nf_log_syslog or xt_limit)"),
     (Capability::Ingress, "cannot drop in the ingress hook: nf_tables alone has that"),
     (
         Capability::Scans,
-        "cannot see port scans (it lacks xt_pkttype, ip_set_hash_netport or counters of xt_set)",
+        "cannot see port scans (it lacks xt_pkttype, the table mangle, ip_set_hash_netport or counters of \
+        xt_set)",
     ),
     (
         Capability::Sockets,
@@ -27,7 +28,8 @@ const WORDS: [(Capability, &str); 8] = [
     ),
     (
         Capability::Floods,
-        "cannot hold floods back (it lacks xt_hashlimit, xt_conntrack or ip_set_hash_netport)",
+        "cannot hold floods back (it lacks xt_hashlimit, xt_conntrack, the table mangle or \
+        ip_set_hash_netport)",
     ),
     (
         Capability::Connections,
@@ -35,10 +37,16 @@ const WORDS: [(Capability, &str); 8] = [
     ),
     (
         Capability::NewSources,
-        "cannot report new sources (it lacks xt_limit): DNSBLs are not asked about them",
+        "cannot report new sources (it lacks xt_limit or the table mangle): DNSBLs are not asked about them",
     ),
-    (Capability::Reports, "cannot report port scans, floods and new sources (it lacks xt_NFLOG)"),
+    (
+        Capability::Reports,
+        "cannot report port scans, floods and new sources (it lacks xt_NFLOG or nfnetlink_log)",
+    ),
 ];
+
+/// The same, of all rules of a family.
+pub(super) const NO_IPV6: &str = "cannot drop packets of IPv6 (it lacks ip6_tables, or its tables)";
 
 impl View for Fallback {
     fn state(&mut self) -> Result<Option<GuardState>, Failure> {
@@ -56,8 +64,10 @@ impl View for Fallback {
     fn lacking(&mut self, state: GuardState) -> Vec<String> {
         let found = format!("cannot keep bans in nf_tables ({}): iptables and ip_set do", self.why);
         let found = (!self.why.is_empty()).then_some(found);
+        let open = self.mark.is_some_and(|mark| mark.is_open(Family::V6));
+        let found = found.into_iter().chain(open.then(|| NO_IPV6.to_owned()));
         let words = WORDS.into_iter().filter(|(what, _)| state.lacks.has(*what));
-        found.into_iter().chain(words.map(|(_, text)| text.to_owned())).collect()
+        found.chain(words.map(|(_, text)| text.to_owned())).collect()
     }
 
     fn owned_by(&mut self, _: &Path) -> Result<Option<String>, Failure> {

@@ -99,6 +99,11 @@ impl Mark {
         of.filter(|(_, via)| *via != NO_VIA)
     }
 
+    /// Whether packets of a family come to this host, and no rule can ask who is banned.
+    fn is_open(self, family: Family) -> bool {
+        family == Family::V6 && self.of(family).is_none() && rules::has_ipv6()
+    }
+
     /// The jumps of a family to what watches packets.
     fn jumps_of(self, family: Family) -> packets::Jumps {
         let [v4, v6] = self.jumps;

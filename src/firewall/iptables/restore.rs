@@ -187,7 +187,8 @@ fn run_with(name: &str, options: &[&str], text: &str) -> Result<(), Refused> {
     let family = if name.starts_with("ip6") { Family::V6 } else { Family::V4 };
     // The nft variant has most matches and targets by other means than the modules that are listed.
     let part = refused_part(text, &said).filter(|_| !nft);
-    let lacks = part.map_or(Vec::new(), |part| missing_modules(family, part));
+    let mut lacks = part.map_or(Vec::new(), |part| missing_modules(family, part));
+    lacks.extend(missing_table(family, &said).filter(|_| !nft));
     if !lacks.is_empty() {
         said.extend([": this kernel lacks ", &lacks.join(", ")]);
     }
@@ -257,6 +258,15 @@ fn modules_beyond([matches, targets]: [&str; 2], family: Family, rules: &str) ->
     all
 }
 
+/// The module of the table that the words say is not there.
+fn missing_table(family: Family, said: &str) -> Option<String> {
+    let (_, rest) = said.split_once("initialize")?;
+    let (_, rest) = rest.split_once(['`', '\''])?;
+    let (table, _) = rest.split_once('\'')?;
+    let prefix = if family == Family::V4 { "iptable_" } else { "ip6table_" };
+    Some([prefix, table].concat())
+}
+
 /// Words that begin with their program's name have it already.
 fn brand(name: &str, said: &str) -> String {
     if said.starts_with("ip") { said.to_owned() } else { format!("{name}: {said}") }
@@ -316,6 +326,22 @@ mod tests {
         assert!(all.starts_with("*filter") && !all.contains("*nat"));
         for none in ["", "line 0", "line 9", "line 99"] {
             assert_eq!(refused_part(TEXT, none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_not_there_is_named_by_its_module() {
+        for (family, said, module) in [
+            (Family::V4, "iptables-restore: unable to initialize table 'raw'", Some("iptable_raw")),
+            (
+                Family::V6,
+                "can't initialize ip6tables table `nat': Table does not exist",
+                Some("ip6table_nat"),
+            ),
+            (Family::V4, "iptables-restore: line 5 failed", None),
+            (Family::V4, "unable to initialize table 'raw", None),
+        ] {
+            assert_eq!(missing_table(family, said).as_deref(), module, "{said}");
         }
     }
 

@@ -78,10 +78,14 @@ impl Fallback {
             let there = former.map_or(0, |mark| mark.jumps_of(family));
             let task =
                 Task { family, ipv6_prefix, before, jumps: there, kept, elsewhere: Elsewhere::default() };
-            let moved = self.move_family(task, lacks)?;
-            (*place, *via, *jumps, lacks) = match moved {
-                Some(done) => done,
-                None => self.write_family(task, lacks)?,
+            let written = match self.move_family(task, lacks)? {
+                Some(done) => Ok(done),
+                None => self.write_family(task, lacks),
+            };
+            (*place, *via, *jumps, lacks) = match written {
+                Ok(done) => done,
+                Err(e) if family == Family::V6 && !is_final(&e) && !self.has_tables(family) => continue,
+                Err(e) => return Err(e),
             };
             // What another place or program has of ours is asked no more.
             if let Some((old, old_via)) = before.filter(|before| *before != (*place, *via)) {
@@ -100,6 +104,13 @@ impl Fallback {
             None => digests(&self.options),
         };
         Ok(Mark { ipv6_prefix, logs, places, via: vias, lacks, parts, jumps, digests })
+    }
+
+    /// Whether there is any table for the rules of a family: a kernel may have IPv6, and none for it.
+    fn has_tables(&self, family: Family) -> bool {
+        let empty = |place: &usize| ["*", text::table_of(*place), "\nCOMMIT\n"].concat();
+        let mut places = text::places(&self.options).iter();
+        places.any(|place| restore::restore(family, &[empty(place)]).is_ok())
     }
 
     /// The rules of a family by the variant of iptables that the host has chosen since they were written, if
