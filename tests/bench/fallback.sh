@@ -5,7 +5,7 @@
 source "$(dirname "$0")/lib.sh"
 here=$work/fallback
 many=$(quick_or 5 200) addresses=$(quick_or 2000 100000) listed=$(quick_or 20000 1000000)
-rounds=$(quick_or 3 5) runs=$(quick_or 20 30)
+rounds=$(quick_or 3 5) runs=$(quick_or 100 500)
 read -ra counts <<<"$(quick_or '10 1000' '10 1000 64000')"
 configure "$here"
 echo firewall_backend=iptables >>"$here/mef.conf"
@@ -73,15 +73,16 @@ rm "$here/deny/list.conf"
 make_sender
 for file in /proc/sys/net/ipv4/conf/{all,outside}/rp_filter; do echo 0 >"$file"; done
 
-# cost SENDER: nanoseconds for each SYN, over one that is dropped as early as can be.
+# cost SENDER [PACKETS]: nanoseconds for each SYN, over one that is dropped as early as can be; of so many
+# packets at once, few enough for one of the runs to have the processor for itself.
 cost() {
-    local round floor
+    local round floor packets=${2:-512}
     for ((round = 0; round < rounds; round++)); do
         nft 'table netdev floor { chain c {
             type filter hook ingress device "outside" priority -500; drop; }; }'
-        floor=$(within "$MEF_BENCH" packets syn "$1" 192.0.2.1 --runs "$runs")
+        floor=$(within "$MEF_BENCH" packets syn "$1" 192.0.2.1 --runs "$runs" --count "$packets")
         nft delete table netdev floor
-        echo $(($(within "$MEF_BENCH" packets syn "$1" 192.0.2.1 --runs "$runs") - floor))
+        echo $(($(within "$MEF_BENCH" packets syn "$1" 192.0.2.1 --runs "$runs" --count "$packets") - floor))
     done | sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'
 }
 
@@ -101,8 +102,8 @@ for count in "${counts[@]}"; do
     ipset destroy f2b
     { printf '*filter\n:f2b - [0:0]\n-A INPUT -j f2b\n'
       sed 's/.*/-I f2b 1 -s & -j DROP/' "$here/bans"; echo COMMIT; } | iptables-legacy-restore
-    # The first ban is the last rule.
-    rule=$(cost "$(head -n 1 "$here/bans")")
+    # The first ban is the last rule. Where all of them are passed, few packets take long enough.
+    rule=$(cost "$(head -n 1 "$here/bans")" $((count > 10000 ? 64 : 512)))
     iptables-legacy -F
     iptables-legacy -X
     figure "F4 packet of a banned source, $(shown '' "$count") bans" "" ns less "$mef"
