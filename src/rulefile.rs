@@ -11,7 +11,7 @@ use crate::ruleset::check::{self, Host};
 use crate::ruleset::compile::{compile, compile_last};
 use crate::ruleset::export::{self, ExportPurpose, Exported};
 use crate::ruleset::needs::{Behind, Situation, SshSession};
-use crate::ruleset::{Files, LineReader, RuleSet};
+use crate::ruleset::{Files, LineReader, RuleSet, Trees};
 use crate::sys::dir::Dir;
 use crate::sys::{clock, fs, host, routes, stdio};
 use std::io::{self, Read as _};
@@ -121,13 +121,13 @@ pub enum CheckDepth {
 /// Nothing is found that only a comparison of rules shows, unless `depth` asks for it.
 #[must_use]
 pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
-    let mut set = RuleSet::read(path, &mut Disk);
+    let thorough = depth == CheckDepth::Thorough;
+    let mut set = RuleSet::read(path, &mut Disk, if thorough { Trees::All } else { Trees::First });
     let failed = set.failed();
     if !failed {
         let has_interface = &|name: &str| routes::has_interface(name);
         let situation = &situation();
-        let thorough = depth == CheckDepth::Thorough;
-        let (mut warnings, locks_out) = check::warnings(&set, &Host { has_interface, situation, thorough });
+        let (mut warnings, locks_out) = check::warnings(&set, &Host { has_interface, situation });
         if situation.uplinks.is_empty()
             && let Some(place) = set.first_auto
         {
@@ -296,7 +296,7 @@ impl Files for RuleSetText<'_> {
 /// Reads a rule set that has no includes, and was checked before.
 #[must_use]
 pub fn read_text(name: &str, text: &str) -> RuleSet {
-    RuleSet::read(name, &mut RuleSetText(text))
+    RuleSet::read(name, &mut RuleSetText(text), Trees::First)
 }
 
 /// Compiles a rule set without errors to the transaction that loads it. Its text is gone then.

@@ -22,6 +22,18 @@ pub struct Health {
     pub damage: Damage,
     /// Deny lists are not in force any more that were.
     pub lists_lost: bool,
-    /// There is a table of the rule set.
-    pub rules_loaded: bool,
+    /// What is there of the rule set.
+    pub rules: RuleTables,
+}
+
+/// What a look at the kernel found of the rule set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RuleTables {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its tables, as they were loaded.
+    Loaded,
+    /// That for packets is the one that was loaded, and that for frames beside it is gone.
+    WithoutFrames,
 }

@@ -19,7 +19,7 @@ pub use allowed::{AllowEntry, AllowReader, AllowSource, Allowed};
 pub use bogons::{BOGONS, is_bogon};
 pub use capabilities::{Capabilities, Capability};
 pub use failure::{Doing, Failure, Shortage};
-pub use health::{Damage, Health};
+pub use health::{Damage, Health, RuleTables};
 pub use lifting::{Pardon, WhichBans};
 pub use listed::{
     BY_HAND, BanEntry, CLOUD, FLOODS, GuardState, LISTED, ListId, PORT_MEMORY, SCANS, Scanner, TOUCHED,

@@ -4,7 +4,7 @@
 //! counts, and now and then if nothing wakes it.
 
 use super::judge::Judge;
-use crate::ban::Damage;
+use crate::ban::{Damage, RuleTables};
 use crate::base::clock::{Mono, Now};
 use crate::config::Settings;
 use crate::firewall::backend::Backend;
@@ -43,7 +43,8 @@ pub(super) struct Heal {
     /// The rule set is ours to put back.
     managed: bool,
     rules_loaded: bool,
-    rules_gone: bool,
+    /// What of the rule set is gone.
+    rules_gone: Option<&'static str>,
     /// They are gone, and could not be loaded.
     rules_refused: bool,
     /// Where it is noted whether there is to be a rule set.
@@ -69,7 +70,7 @@ impl Heal {
             reasserted: 0,
             managed: false,
             rules_loaded: false,
-            rules_gone: false,
+            rules_gone: None,
             rules_refused: false,
             run_dir: PathBuf::from(&settings.run_dir),
             saved: Saved::new(Path::new(&settings.state_dir), Path::new(&settings.run_dir)),
@@ -116,8 +117,8 @@ impl Heal {
         self.due = None;
         let damage = std::mem::take(&mut self.damage);
         let repaired = judge.repair(now.wall, damage);
-        if std::mem::take(&mut self.rules_gone) {
-            self.rules_refused = !load_rules(&self.saved);
+        if let Some(table) = self.rules_gone.take() {
+            self.rules_refused = !load_rules(&self.saved, table);
         }
         self.streak = if held(now.mono, self.last) { 1 } else { self.streak.saturating_add(1) };
         self.last = Some(now.mono);
@@ -137,7 +138,7 @@ impl Heal {
     }
 
     fn broken(&self) -> bool {
-        self.damage != Damage::None || self.rules_gone
+        self.damage != Damage::None || self.rules_gone.is_some()
     }
 
     fn check_table(&mut self, guard: &mut dyn Backend) {
@@ -146,18 +147,29 @@ impl Heal {
                 self.reported = false;
                 self.damage = self.damage.max(health.damage);
                 self.lists_lost |= health.lists_lost;
-                self.rules_refused &= !health.rules_loaded;
-                self.rules_gone = self.managed
-                    && !(health.rules_loaded || self.rules_refused)
-                    && trial::noted(&self.run_dir)
-                        .map_or(self.rules_loaded || self.rules_gone, |noted| noted == Noted::Rules);
-                self.rules_loaded = health.rules_loaded;
+                self.check_rules(health.rules);
             }
             Err(e) if !std::mem::replace(&mut self.reported, true) => {
                 log::warn!("{e}; a deleted table is restored with the next ban only");
             }
             Err(_) => {}
         }
+    }
+
+    fn check_rules(&mut self, found: RuleTables) {
+        let gone = match found {
+            RuleTables::None => Some("the table inet mef"),
+            // A trial takes the table along that it has brought.
+            RuleTables::WithoutFrames if self.managed && wants_frames(&self.saved) => {
+                Some("the table bridge mef")
+            }
+            RuleTables::Loaded | RuleTables::WithoutFrames => None,
+        };
+        self.rules_refused &= gone.is_some();
+        let had_rules = self.rules_loaded || self.rules_gone.is_some();
+        let are_to_be = || trial::noted(&self.run_dir).map_or(had_rules, |noted| noted == Noted::Rules);
+        self.rules_gone = gone.filter(|_| self.managed && !self.rules_refused && are_to_be());
+        self.rules_loaded = gone.is_none();
     }
 }
 
@@ -178,16 +190,25 @@ fn next(now: Mono, last: Option<Mono>, streak: u32) -> Mono {
     }
 }
 
-/// Puts the rule set back, as `mef load --boot` would; whether it is there now.
-fn load_rules(saved: &Saved) -> bool {
-    // Rules that nobody has confirmed are none to be put back.
-    let path = match (saved.pending(), saved.confirmed()) {
-        (None, _) => rulefile::DEFAULT_PATH.to_owned(),
-        (Some(_), Some(confirmed)) => confirmed.to_string_lossy().into_owned(),
-        (Some(_), None) => {
-            log::error!("the table inet mef is gone, and its rules were never confirmed");
-            return false;
-        }
+/// The file of the rules that are to be in force: those that nobody has confirmed are not.
+fn rules_path(saved: &Saved) -> Option<String> {
+    match saved.pending() {
+        None => Some(rulefile::DEFAULT_PATH.to_owned()),
+        Some(_) => saved.confirmed().map(|path| path.to_string_lossy().into_owned()),
+    }
+}
+
+/// Whether there are rules among them for frames between ports of bridges.
+fn wants_frames(saved: &Saved) -> bool {
+    let set = rules_path(saved).map(|path| rulefile::read(&path, rulefile::CheckDepth::Quick));
+    set.is_some_and(|set| !set.failed() && set.first_bridge.is_some())
+}
+
+/// Puts the rule set back of which a table is gone, as `mef load --boot` would; whether it is there now.
+fn load_rules(saved: &Saved, table: &str) -> bool {
+    let Some(path) = rules_path(saved) else {
+        log::error!("{table} is gone, and its rules were never confirmed");
+        return false;
     };
     let mut set = rulefile::read(&path, rulefile::CheckDepth::Quick);
     let loaded = if set.failed() {
@@ -199,8 +220,8 @@ fn load_rules(saved: &Saved) -> bool {
             .and_then(|batch| rulefile::load(&set, batch).map_err(|(why, _)| why))
     };
     match &loaded {
-        Ok(()) => log::warn!("the table inet mef was gone: {path} is loaded again"),
-        Err(why) => log::error!("the table inet mef is gone, and {path} cannot be loaded: {why}"),
+        Ok(()) => log::warn!("{table} was gone: {path} is loaded again"),
+        Err(why) => log::error!("{table} is gone, and {path} cannot be loaded: {why}"),
     }
     loaded.is_ok()
 }

@@ -90,6 +90,7 @@ pub fn of(field: Field, family: Option<Family>, is_icmp6: bool) -> Layout {
         Field::Gid => host(Load::Meta(11), 25),
         Field::Dscp if v6 => Layout { shift: 6, mask: 0x0fc0, ..layout(Load::Payload(1, 0, 2), 2, 36) },
         Field::Dscp => Layout { shift: 2, mask: 0xfc, ..layout(Load::Payload(1, 1, 1), 1, 36) },
+        Field::Ttl => layout(Load::Payload(1, if v6 { 7 } else { 8 }, 1), 1, 4),
         Field::Mac => layout(Load::Payload(0, 6, 6), 6, 9),
         Field::Day => layout(Load::Meta(31), 1, 45),
         // Compared by order, and so turned around first.

@@ -12,7 +12,7 @@ mod samples;
 mod ufw;
 
 use crate::base::diag::Severity;
-use crate::ruleset::{Files, RuleSet};
+use crate::ruleset::{Files, RuleSet, Trees};
 use crate::setup::Root;
 use std::io;
 
@@ -95,7 +95,7 @@ impl Migration {
     /// none.
     pub fn verify(&mut self) {
         while let Some(at) = self.files.iter().position(|(path, _)| path == RULE_SET) {
-            let read = RuleSet::read(RULE_SET, &mut MigratedFiles(&self.files));
+            let read = RuleSet::read(RULE_SET, &mut MigratedFiles(&self.files), Trees::First);
             let wrong = read.problems.iter().find(|(_, p)| p.severity == Severity::Error && p.line > 0);
             let Some((_, problem)) = wrong else { return };
             let number = usize::try_from(problem.line).unwrap_or(1).saturating_sub(1);

@@ -32,6 +32,8 @@ pub enum Field {
     Gid,
     /// Differentiated services code point.
     Dscp,
+    /// How many routers a packet may pass yet: time to live of IPv4, hop limit of IPv6.
+    Ttl,
     /// Source address of the Ethernet frame.
     Mac,
     /// Day of the week, Sunday is 0, in UTC.

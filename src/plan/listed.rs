@@ -66,6 +66,17 @@ pub struct RulePart {
     pub to: Option<ChainTarget>,
     /// How refused packets are answered, where that is not what `rule` says; else empty.
     pub answer: String,
+    /// What its log lines have in them.
+    pub logs: LogDetail,
+}
+
+/// What the kernel writes into a log line of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogDetail {
+    /// What it does unless a rule asks for more.
+    Usual,
+    /// Options, sequence numbers, users or frames, too.
+    More,
 }
 
 /// A chain that a rule leads to.
@@ -81,7 +92,8 @@ impl RulePart {
     /// A part as the plan has it.
     #[must_use]
     pub fn of(rule: &Rule) -> RulePart {
-        let mut part = RulePart { rule: rule.clone(), to: None, answer: String::new() };
+        let mut part =
+            RulePart { rule: rule.clone(), to: None, answer: String::new(), logs: LogDetail::Usual };
         if let PacketVerdict::Jump(name) = rule.verdict {
             part.rule.verdict = PacketVerdict::Next;
             part.to = Some(ChainTarget { chain: name.as_str().to_owned(), back: true });

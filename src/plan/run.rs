@@ -238,16 +238,23 @@ impl PacketRun {
     /// What the rules of a chain decide, if they do.
     fn inside(&self, name: Name, packet: &Packet, perhaps: &mut bool) -> Option<bool> {
         let rules = self.own.iter().find(|(own, _)| *own == name).map_or(&[][..], |(_, rules)| rules);
+        // Who may have left the chain is not decided on by the rules behind.
+        let mut may_have_left = false;
         for rule in rules {
             // Groups lead to those before them only.
             match rule.verdict {
-                PacketVerdict::Return if self.matches(rule, packet) == PacketAnswer::Yes => return None,
+                PacketVerdict::Return => match self.matches(rule, packet) {
+                    PacketAnswer::Yes => return None,
+                    PacketAnswer::Maybe => may_have_left = true,
+                    PacketAnswer::No => {}
+                },
                 PacketVerdict::Accept
                 | PacketVerdict::Drop
                 | PacketVerdict::Reject(_)
                 | PacketVerdict::Jump(_) => {
                     if let Some(decision) = self.decides(rule, packet, perhaps) {
-                        return Some(decision);
+                        *perhaps |= may_have_left && decision;
+                        return (!may_have_left).then_some(decision);
                     }
                 }
                 _ => {}

@@ -56,18 +56,21 @@ pub enum Action {
     Redirect,
     /// Its source is remembered in a set for so many seconds, and the next rule decides.
     Add(Name, u32),
+    /// The rules behind the one that leads to the group decide.
+    Return,
     /// The rules of a group decide, and if they do not, the next one.
     Group(Name),
 }
 
 impl Action {
     /// Those without a name, in the order of `words::ACTIONS`.
-    pub const ALL: [Action; 9] = [
+    pub const ALL: [Action; 10] = [
         Action::Accept,
         Action::Drop,
         Action::Reject,
         Action::Log,
         Action::Count,
+        Action::Return,
         Action::Masquerade,
         Action::Snat,
         Action::Dnat,

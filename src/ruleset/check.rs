@@ -2,10 +2,11 @@
 //! What is allowed and yet probably not meant: rules that can never match, sets that nobody uses, a host that
 //! cuts itself off. Knows the host only as far as it is told.
 
-use super::ast::{Address, InterfaceList, Port, RuleStatement, StatementPlace};
+use super::ast::{Address, InterfaceList, Port, RuleStatement, StatementPlace, proto};
+use super::extra;
 use super::needs::{self, Situation, Unmet};
-use super::shadow::{ShadowingRule, short};
-use super::{RuleSet, full};
+use super::shadow::{ShadowingRules, short};
+use super::{RuleSet, Trees, full};
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
 
@@ -15,31 +16,38 @@ pub struct Host<'a> {
     pub has_interface: &'a dyn Fn(&str) -> bool,
     /// What has to pass here.
     pub situation: &'a Situation,
-    /// Whether every rule is compared with those before it.
-    pub thorough: bool,
 }
 
-/// All warnings; and why the rule set locks out the SSH session of this host, if it is known to.
+/// All warnings; and why the rule set locks out the SSH session of this host, if it is known to. Rules are
+/// compared with each other if the rule set has all of them as trees.
 #[must_use]
 pub fn warnings(set: &RuleSet, host: &Host<'_>) -> (Vec<(u16, Problem)>, Option<String>) {
     let mut found = Vec::new();
     let mut used = vec![false; set.sets.len()];
     let mut asked = Vec::new();
-    let mut seen = ShadowingRule::default();
+    let mut seen = ShadowingRules::new(set);
+    let mut rules = 0;
     let unmet = needs::unmet(set, host.situation, &mut |place, rule| {
+        let number = rules;
+        rules += 1;
         if full(&mut found, place.file, Severity::Warning) {
             return;
         }
         mark_used(set, rule, &mut used);
         missing_interfaces(set, host, place, rule, &mut asked, &mut found);
-        if host.thorough {
-            let short = short(place, rule);
+        if has_no_type(rule) {
+            let what = "this rule can never match: its protocol has none of these types".to_owned();
+            let hint = "neighbour discovery and packet-too-big are proto=icmp6";
+            found.push((place.file, set.mark(place, Severity::Warning, "icmp", what, hint)));
+        }
+        if set.trees == Trees::All {
+            let short = short(place, number, rule);
             if let Some(cover) = seen.cover(&short, rule) {
                 let what = ["this rule can never match: ", &set.place(cover), " takes all of it"].concat();
                 let hint = "remove one of them, or change their order";
                 found.push((place.file, set.mark(place, Severity::Warning, "", what, hint)));
             }
-            seen.add(short, rule);
+            seen.add(short);
         }
     });
     drop(seen);
@@ -63,6 +71,15 @@ fn rest(set: &RuleSet, (used, unmet): (&[bool], Vec<Unmet>), found: &mut Vec<(u1
             None => (0, Problem::whole(Severity::Warning, what, hint.to_owned())),
         });
     }
+}
+
+/// Whether a rule asks for types of ICMP that are none of its protocols.
+fn has_no_type(rule: &RuleStatement) -> bool {
+    let is_of = |v6: bool| rule.proto.numbers().contains(if v6 { &proto::ICMP6 } else { &proto::ICMP });
+    rule.extra(extra::at::ICMP).filter(|extra| !extra.not).is_some_and(|extra| {
+        let is = |item: &(u64, u64), v6| is_of(v6) && !extra::icmp_types(*item, v6).is_empty();
+        extra.items.iter().all(|item| !is(item, false) && !is(item, true))
+    })
 }
 
 fn mark_used(set: &RuleSet, rule: &RuleStatement, used: &mut [bool]) {

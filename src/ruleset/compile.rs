@@ -264,6 +264,7 @@ fn verdicts(action: Action, protos: Protos, is_not: bool) -> Vec<(PacketVerdict,
             return vec![reset, (PacketVerdict::Reject(Reject::PortUnreachable), false)];
         }
         Action::Reject => PacketVerdict::Reject(Reject::PortUnreachable),
+        Action::Return => PacketVerdict::Return,
         Action::Group(name) => group_chain(name).map_or(PacketVerdict::Next, PacketVerdict::Jump),
         _ => PacketVerdict::Next,
     };

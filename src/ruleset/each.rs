@@ -109,7 +109,7 @@ impl RuleSet {
         let mut none = Vec::new();
         let mut kept = self.kept.iter();
         for RuleAt { place, at } in self.rules.iter() {
-            if let Some(Statement::Rule(rule)) = kept.next() {
+            if let Some(rule) = kept.next() {
                 each(place, rule);
                 continue;
             }
@@ -129,7 +129,7 @@ impl RuleSet {
             self.files.iter_mut().map(|file| (std::mem::take(&mut file.text), 0)).collect();
         let rules = std::mem::take(&mut self.rules);
         for RuleAt { place, at } in rules.iter() {
-            if let Some(Statement::Rule(rule)) = kept.next() {
+            if let Some(rule) = kept.next() {
                 each(self, &rule);
                 continue;
             }

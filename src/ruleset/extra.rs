@@ -74,10 +74,11 @@ pub mod at {
     pub const MSS: u8 = 14;
     pub const OFFLOAD: u8 = 15;
     pub const ETHER: u8 = 16;
+    pub const TTL: u8 = 18;
 }
 
 /// How many keys there are.
-pub const LEN: usize = 18;
+pub const LEN: usize = 19;
 
 /// Every key, in the order in which they are printed.
 pub const ROWS: [Row; LEN] = [
@@ -119,6 +120,7 @@ pub const ROWS: [Row; LEN] = [
         ..row("ether", Form::List, Some(Field::Ether), 0xffff, "type of frame")
     },
     Row { needs: FRAMES, ..row("vlan", Form::List, Some(Field::Vlan), 4095, "virtual LAN") },
+    row("ttl", Form::List, Some(Field::Ttl), 255, "number of hops"),
 ];
 
 /// Types of ICMP by their names; with what each of them is in ICMP and in ICMPv6. Behind the single ones

@@ -82,7 +82,7 @@ impl RuleSet {
                 if wanted.peek().is_none() {
                     break;
                 }
-            } else if let Some(Statement::Rule(rule)) = self.kept.get(number as usize) {
+            } else if let Some(rule) = self.tree(number) {
                 each(number + 1, rule);
             } else if let (Some(Statement::Rule(rule)), _) =
                 parse::line_of(self.line(place, at), place.line, &self.names, &mut Vec::new())

@@ -10,6 +10,7 @@ pub mod diff;
 mod each;
 pub mod export;
 pub mod extra;
+mod keep;
 pub mod lex;
 mod loopback;
 mod names;
@@ -27,10 +28,11 @@ use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::plan::Direction;
 use crate::plan::run::GROUP_PREFIX;
-use ast::{Action, Address, RuleStatement, SetStatement, Statement, StatementPlace, not};
+use ast::{Action, Address, RuleStatement, SetStatement, StatementPlace, not};
 pub use canonical::{canonical, canonical_v1};
 use each::RulePlaces;
 use names::Names;
+use read::RuleFileReader;
 use std::io;
 use std::ops::ControlFlow;
 
@@ -124,17 +126,29 @@ pub struct RuleSet {
     /// Places in `rules` of those that are for loopback only.
     of_loopback: Vec<u32>,
     rules: RulePlaces,
-    /// The first of them as statements.
-    kept: Vec<Statement>,
+    /// Which of them are kept as trees.
+    trees: Trees,
+    /// Those, the first ones.
+    kept: Vec<RuleStatement>,
+}
+
+/// Which rules stay in memory as trees. The others are parsed anew whenever they are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trees {
+    /// So many as most rule sets have: what loads a large one has no memory for all of them.
+    #[default]
+    First,
+    /// All of them, for who compares each rule with those before it.
+    All,
 }
 
 impl RuleSet {
-    /// Reads a file and all that it includes.
+    /// Reads a file and all that it includes; of its rules, `trees` stay in memory as they were parsed.
     #[must_use]
-    pub fn read(path: &str, files: &mut dyn Files) -> RuleSet {
-        let mut this = RuleSet::default();
+    pub fn read(path: &str, files: &mut dyn Files, trees: Trees) -> RuleSet {
+        let mut this = RuleSet { trees, ..RuleSet::default() };
         match files.read(path) {
-            Ok(bytes) => this.file((path, None), &bytes, files, &mut vec![path.to_owned()]),
+            Ok(bytes) => RuleFileReader::new(&mut this, files).file(path.to_owned(), None, bytes),
             Err(e) => {
                 this.files.push(File { name: path.to_owned(), from: None, text: String::new() });
                 this.problems.push((0, Problem::whole(Severity::Error, e.to_string(), String::new())));
@@ -156,6 +170,11 @@ impl RuleSet {
     #[must_use]
     pub fn failed(&self) -> bool {
         self.problems.iter().any(|(_, p)| p.severity == Severity::Error)
+    }
+
+    /// The tree of a rule by its number, counted from 0, if it is kept.
+    fn tree(&self, number: u32) -> Option<&RuleStatement> {
+        self.kept.get(number as usize)
     }
 
     /// How many rules there are.

@@ -1,248 +1,165 @@
 #![forbid(unsafe_code)]
 //! The files of a rule set: every line to its place in it, with what it includes and names.
 
-use super::ast::{
-    Action, Address, InterfaceList, Port, RuleStatement, SetElements, SetStatement, Statement, StatementPlace,
-};
-use super::each::RuleAt;
-use super::{DEPTH_MAX, FILES_MAX, File, Files, LINE_MAX, RuleSet, TREES_MAX, first_line, full, parse};
+use super::ast::{Action, SetElements, SetStatement, Statement, StatementPlace};
+use super::{DEPTH_MAX, FILES_MAX, File, Files, LINE_MAX, RuleSet, first_line, full, parse};
 use crate::base::diag::{Problem, Severity, decode};
 use crate::base::name::Name;
-use crate::base::range::Family;
 use crate::base::range_list::RangeList;
 use crate::plan::Direction;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
-impl RuleSet {
-    pub(super) fn file(
-        &mut self,
-        (path, from): (&str, Option<StatementPlace>),
-        bytes: &[u8],
-        files: &mut dyn Files,
-        open: &mut Vec<String>,
-    ) {
-        let number = u16::try_from(self.files.len()).unwrap_or(u16::MAX);
-        let mut problems = Vec::new();
-        let text = decode(bytes, &mut problems).unwrap_or("").to_owned();
-        self.files.push(File { name: path.to_owned(), from, text: String::new() });
-        self.report(number, &mut problems);
+/// Puts files into a rule set.
+pub(super) struct RuleFileReader<'r> {
+    pub(super) set: &'r mut RuleSet,
+    files: &'r mut dyn Files,
+    /// The paths of the files that are being read: each one is included by the one before it.
+    open: Vec<String>,
+    /// What is wrong with the line that is being read.
+    problems: Vec<Problem>,
+}
+
+/// A line of a file.
+#[derive(Clone, Copy)]
+pub(super) struct FileLine<'t> {
+    pub place: StatementPlace,
+    /// Its first byte in the file.
+    pub at: u32,
+    pub text: &'t str,
+}
+
+impl FileLine<'_> {
+    /// All of it but blanks at its end.
+    fn whole(&self) -> Range<usize> {
+        0..self.text.trim_ascii_end().len()
+    }
+}
+
+impl<'r> RuleFileReader<'r> {
+    pub(super) fn new(set: &'r mut RuleSet, files: &'r mut dyn Files) -> RuleFileReader<'r> {
+        RuleFileReader { set, files, open: Vec::new(), problems: Vec::new() }
+    }
+
+    /// Reads a file, which may be included by a statement.
+    pub(super) fn file(&mut self, path: String, from: Option<StatementPlace>, bytes: Vec<u8>) {
+        let number = u16::try_from(self.set.files.len()).unwrap_or(u16::MAX);
+        let text = decode(&bytes, &mut self.problems).unwrap_or("").to_owned();
+        // The rules that are kept need the room.
+        drop(bytes);
+        self.set.files.push(File { name: path.clone(), from, text: String::new() });
+        self.open.push(path);
+        self.report(number);
         let mut at = 0;
         for line in 1u32.. {
             let rest = text.get(at..).unwrap_or("");
-            if rest.is_empty() || full(&mut self.problems, number, Severity::Error) {
+            if rest.is_empty() || full(&mut self.set.problems, number, Severity::Error) {
                 break;
             }
             let place = StatementPlace { file: number, line };
             let (content, len) = first_line(rest);
-            let start = u32::try_from(at).unwrap_or(u32::MAX);
-            self.statement(place, start, content, &mut problems, (files, open));
-            self.report(number, &mut problems);
+            self.line(&FileLine { place, at: u32::try_from(at).unwrap_or(u32::MAX), text: content });
+            self.report(number);
             at += len;
         }
-        if let Some(file) = self.files.get_mut(usize::from(number)) {
+        self.open.pop();
+        if let Some(file) = self.set.files.get_mut(usize::from(number)) {
             file.text = text;
         }
     }
 
-    fn report(&mut self, file: u16, problems: &mut Vec<Problem>) {
-        self.problems.extend(problems.drain(..).map(|p| (file, p)));
+    /// Gives the problems of a line to the rule set.
+    fn report(&mut self, file: u16) {
+        self.set.problems.extend(self.problems.drain(..).map(|p| (file, p)));
     }
 
-    fn statement(
-        &mut self,
-        place: StatementPlace,
-        at: u32,
-        text: &str,
-        problems: &mut Vec<Problem>,
-        (files, open): (&mut dyn Files, &mut Vec<String>),
-    ) {
-        let mut wrong = |what: String, hint: &str| {
-            let all = 0..text.trim_ascii_end().len();
-            problems.push(Problem::at(Severity::Error, place.line, text, all, what, hint.to_owned()));
-        };
-        if text.len() > LINE_MAX && !text.trim_ascii_start().starts_with("set") {
-            return wrong(
-                ["a line of ", &text.len().to_string(), " bytes"].concat(),
+    pub(super) fn wrong(&mut self, line: &FileLine<'_>, at: Range<usize>, what: String, hint: &str) {
+        let number = line.place.line;
+        self.problems.push(Problem::at(Severity::Error, number, line.text, at, what, hint.to_owned()));
+    }
+
+    fn line(&mut self, line: &FileLine<'_>) {
+        if line.text.len() > LINE_MAX && !line.text.trim_ascii_start().starts_with("set") {
+            let what = ["a line of ", &line.text.len().to_string(), " bytes"].concat();
+            return self.wrong(
+                line,
+                line.whole(),
+                what,
                 "at most 65536 are allowed; put a long list in a set",
             );
         }
-        self.know_accounts(text, files);
-        match parse::line_of(text, place.line, &self.names, problems).0 {
+        self.know_accounts(line.text);
+        match parse::line_of(line.text, line.place.line, &self.set.names, &mut self.problems).0 {
             None => {}
-            Some(Statement::Rule(rule)) => {
-                self.note(place, &rule, text, problems);
-                if rule.iif == InterfaceList::Auto || rule.oif == InterfaceList::Auto {
-                    self.first_auto = self.first_auto.or(Some(place));
-                }
-                let of = |list: &InterfaceList| matches!(list, InterfaceList::Set(..));
-                let named = rule.src.iter().chain(&rule.dst).any(|a| matches!(a, Address::Set(_)))
-                    || of(&rule.iif)
-                    || of(&rule.oif)
-                    || matches!(rule.action, Action::Add(..));
-                let ports = rule.sport.iter().chain(&rule.dport).any(|p| matches!(p, Port::Set(_)));
-                self.second_look |= named || ports || !rule.src.is_empty() && !rule.dst.is_empty();
-                if self.loopback.get_mut(rule.dir as usize).is_some_and(|dir| dir.note(&rule)) {
-                    self.of_loopback.push(self.rules.len());
-                }
-                self.rules.push(RuleAt { place, at });
-                if self.kept.len() < TREES_MAX {
-                    self.kept.push(Statement::Rule(rule));
-                }
-            }
-            Some(Statement::Policy(dir, action)) => {
-                if dir == Direction::Bridge {
-                    self.first_bridge = self.first_bridge.or(Some(place));
-                }
-                if let Some(slot) = self.policies.get_mut(dir as usize)
-                    && let Some((before, _)) = slot.replace((place, action))
-                {
-                    let what =
-                        ["a second policy for this direction; the first is ", &self.place(before)].concat();
-                    problems.push(Problem::at(
-                        Severity::Error,
-                        place.line,
-                        text,
-                        0..6,
-                        what,
-                        "keep one".into(),
-                    ));
-                }
-            }
-            Some(Statement::Let(name, value)) if self.names.add(&name, &value) => {}
-            Some(Statement::Let(name, _)) => {
-                let what = ["a second let of the name ", &name].concat();
-                let at = 0..text.trim_ascii_end().len();
-                problems.push(Problem::at(Severity::Error, place.line, text, at, what, "rename one".into()));
-            }
-            Some(Statement::Group(name)) => {
-                if self.groups.iter().any(|(_, known)| *known == name) {
-                    let what = ["a second group of the name ", name.as_str()].concat();
-                    let at = 0..text.trim_ascii_end().len();
-                    problems.push(Problem::at(
-                        Severity::Error,
-                        place.line,
-                        text,
-                        at,
-                        what,
-                        "rename one".into(),
-                    ));
-                } else {
-                    self.groups.push((place, name));
-                }
-            }
-            Some(Statement::Set(mut set)) => {
-                if !set.file.is_empty() && set.ipset().is_none() {
-                    self.elements(place, &mut set, text, problems, files);
-                }
-                if let Err(before) = self.add(place, set) {
-                    let what = ["a second set of this name; the first is ", &self.place(before)].concat();
-                    problems.push(Problem::at(
-                        Severity::Error,
-                        place.line,
-                        text,
-                        0..3,
-                        what,
-                        "rename one".into(),
-                    ));
-                }
-            }
+            Some(Statement::Rule(rule)) => self.rule(line, rule),
+            Some(Statement::Policy(dir, action)) => self.policy(line, dir, action),
+            Some(Statement::Let(name, value)) => self.name(line, &name, &value),
+            Some(Statement::Group(name)) => self.group(line, name),
+            Some(Statement::Set(set)) => self.set(line, set),
             Some(Statement::Include(pattern)) => {
-                if let Err((what, hint)) = self.include(place, &pattern, files, open) {
-                    let all = 0..text.trim_ascii_end().len();
-                    problems.push(Problem::at(Severity::Error, place.line, text, all, what, hint.to_owned()));
+                if let Err((what, hint)) = self.include(line.place, &pattern) {
+                    self.wrong(line, line.whole(), what, hint);
                 }
             }
+        }
+    }
+
+    fn policy(&mut self, line: &FileLine<'_>, dir: Direction, action: Action) {
+        if dir == Direction::Bridge {
+            self.set.first_bridge = self.set.first_bridge.or(Some(line.place));
+        }
+        if let Some(slot) = self.set.policies.get_mut(dir as usize)
+            && let Some((before, _)) = slot.replace((line.place, action))
+        {
+            let before = self.set.place(before);
+            let what = ["a second policy for this direction; the first is ", &before].concat();
+            self.wrong(line, 0..6, what, "keep one");
+        }
+    }
+
+    fn name(&mut self, line: &FileLine<'_>, name: &str, value: &str) {
+        if !self.set.names.add(name, value) {
+            self.wrong(line, line.whole(), ["a second let of the name ", name].concat(), "rename one");
+        }
+    }
+
+    fn group(&mut self, line: &FileLine<'_>, name: Name) {
+        if self.set.groups.iter().all(|(_, known)| *known != name) {
+            return self.set.groups.push((line.place, name));
+        }
+        let what = ["a second group of the name ", name.as_str()].concat();
+        self.wrong(line, line.whole(), what, "rename one");
+    }
+
+    fn set(&mut self, line: &FileLine<'_>, mut set: SetStatement) {
+        if !set.file.is_empty() && set.ipset().is_none() {
+            self.elements(line, &mut set);
+        }
+        if let Err(before) = self.set.add(line.place, set) {
+            let what = ["a second set of this name; the first is ", &self.set.place(before)].concat();
+            self.wrong(line, 0..3, what, "rename one");
         }
     }
 
     /// Reads the users and groups of the host, if a rule asks for them.
-    fn know_accounts(&mut self, text: &str, files: &mut dyn Files) {
+    fn know_accounts(&mut self, text: &str) {
         let all = [(" uid=", "/etc/passwd"), (" gid=", "/etc/group")];
-        for (slot, (key, path)) in self.names.accounts.iter_mut().zip(all) {
+        for (slot, (key, path)) in self.set.names.accounts.iter_mut().zip(all) {
             if slot.is_none() && text.contains(key) {
-                let bytes = files.read(path).unwrap_or_default();
+                let bytes = self.files.read(path).unwrap_or_default();
                 *slot = Some(String::from_utf8_lossy(&bytes).into_owned());
             }
         }
     }
 
-    /// Takes notice of what of a rule others have to do with.
-    fn note(&mut self, place: StatementPlace, rule: &RuleStatement, text: &str, problems: &mut Vec<Problem>) {
-        for (slot, dir) in self.nat.iter_mut().zip(Direction::NAT) {
-            *slot |= rule.dir == dir;
-        }
-        if rule.action.is_nat() && rule.action != Action::Redirect && rule.dir != Direction::Local {
-            // IPv6 is meant where it is named.
-            let of = |f| move |a: &Address| matches!(a, Address::Range(range) if range.family() == f);
-            let v6 = rule.src.iter().chain(&rule.dst).any(of(Family::V6));
-            let v4 = rule.src.iter().chain(&rule.dst).any(of(Family::V4));
-            let only = rule.only_family();
-            let is = [only != Some(Family::V6) && (v4 || !v6), only == Some(Family::V6) || v6];
-            for (slot, _) in self.first_nat.iter_mut().zip(is).filter(|(_, is)| *is) {
-                *slot = slot.or(Some(place));
-            }
-        }
-        if rule.dir == Direction::Bridge {
-            self.first_bridge = self.first_bridge.or(Some(place));
-            let addresses = rule.src.iter().chain(&rule.dst);
-            let of_addresses =
-                addresses.filter_map(|a| if let Address::Set(name) = a { Some(*name) } else { None });
-            let ports = rule.sport.iter().chain(&rule.dport);
-            let of_ports = ports.filter_map(|p| if let Port::Set(name) = p { Some(*name) } else { None });
-            for name in of_addresses.chain(of_ports) {
-                if !self.of_bridges.contains(&name) {
-                    self.of_bridges.push(name);
-                }
-            }
-        }
-        if let Action::Add(name, _) = rule.action
-            && self.set(&name).is_none()
-        {
-            let elements = SetElements::Dynamic;
-            let _ = self.add(place, SetStatement { name, family: None, elements, file: Box::default() });
-        }
-        // A group leads to none that comes behind it, so that no circle is possible.
-        let position = |name: &Name| self.groups.iter().position(|(_, known)| known == name);
-        let to = if let Action::Group(name) = rule.action { Some(name) } else { None };
-        let (of, to) =
-            (rule.group.map(|name| (name, position(&name))), to.map(|name| (name, position(&name))));
-        let mut wrong = |key: &str, name: Name, what: &str, hint: &str| {
-            let at = text.find(key).unwrap_or(0);
-            let end =
-                text.get(at..).and_then(|rest| rest.find([' ', '\t'])).map_or(text.len(), |len| at + len);
-            let what = [what, name.as_str()].concat();
-            problems.push(Problem::at(Severity::Error, place.line, text, at..end, what, hint.to_owned()));
-        };
-        if let Some((name, None)) = of {
-            wrong("group=", name, "there is no group ", "expected the name of a group statement before it");
-        }
-        match to {
-            Some((name, None)) => {
-                wrong(
-                    "group:",
-                    name,
-                    "there is no group ",
-                    "expected the name of a group statement before it",
-                );
-            }
-            Some((name, to)) if of.is_some_and(|(_, of)| of <= to) => {
-                wrong("group:", name, "a group leads to itself or to a later one: ", "change their order");
-            }
-            _ => {}
-        }
+    /// The name of the file that a statement stands in.
+    fn including(&self, place: StatementPlace) -> String {
+        self.set.files.get(usize::from(place.file)).map_or("", |f| &f.name).to_owned()
     }
 
     /// The elements of a set that stand in a file of their own.
-    fn elements(
-        &mut self,
-        place: StatementPlace,
-        set: &mut SetStatement,
-        text: &str,
-        problems: &mut Vec<Problem>,
-        files: &mut dyn Files,
-    ) {
-        let including = self.files.get(usize::from(place.file)).map_or("", |f| &f.name);
+    fn elements(&mut self, of: &FileLine<'_>, set: &mut SetStatement) {
+        let including = self.including(of.place);
         if matches!(set.elements, SetElements::Addresses(_)) {
             set.elements = SetElements::Listed(RangeList::default());
         }
@@ -253,8 +170,8 @@ impl RuleSet {
             wrong = line_of_elements(line, set);
             if wrong.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let found = files.expand(including, &file).and_then(|paths| match paths.as_slice() {
-            [path] => files.lines(path, &mut line),
+        let found = self.files.expand(&including, &file).and_then(|paths| match paths.as_slice() {
+            [path] => self.files.lines(path, &mut line),
             _ => Err(io::ErrorKind::NotFound.into()),
         });
         let what = match (found, wrong) {
@@ -267,34 +184,21 @@ impl RuleSet {
                 return;
             }
         };
-        let all = 0..text.trim_ascii_end().len();
-        problems.push(Problem::at(Severity::Error, place.line, text, all, what, String::new()));
+        self.wrong(of, of.whole(), what, "");
     }
 
-    fn include(
-        &mut self,
-        place: StatementPlace,
-        pattern: &str,
-        files: &mut dyn Files,
-        open: &mut Vec<String>,
-    ) -> Result<(), (String, &'static str)> {
-        let including = self.files.get(usize::from(place.file)).map_or("", |f| &f.name).to_owned();
-        let paths =
-            files.expand(&including, pattern).map_err(|e| ([pattern, ": ", &e.to_string()].concat(), ""))?;
-        for path in paths {
-            if open.contains(&path) {
+    fn include(&mut self, place: StatementPlace, pattern: &str) -> Result<(), (String, &'static str)> {
+        let said = |path: &str, e: &io::Error| ([path, ": ", &e.to_string()].concat(), "");
+        let including = self.including(place);
+        for path in self.files.expand(&including, pattern).map_err(|e| said(pattern, &e))? {
+            if self.open.contains(&path) {
                 return Err(([path.as_str(), " includes itself"].concat(), "remove one include"));
             }
-            if open.len() == DEPTH_MAX || self.files.len() == FILES_MAX {
+            if self.open.len() == DEPTH_MAX || self.set.files.len() == FILES_MAX {
                 return Err(("too many includes".into(), "at most 8 within each other and 1024 in all"));
             }
-            let bytes =
-                files.read(&path).map_err(|e| ([path.as_str(), ": ", &e.to_string()].concat(), ""))?;
-            open.push(path);
-            if let Some(path) = open.last().cloned() {
-                self.file((&path, Some(place)), &bytes, files, open);
-            }
-            open.pop();
+            let bytes = self.files.read(&path).map_err(|e| said(&path, &e))?;
+            self.file(path, Some(place), bytes);
         }
         Ok(())
     }

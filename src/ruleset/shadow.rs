@@ -2,6 +2,7 @@
 //! Which rules can never match, since one before them takes all that they would. Knows neither the host nor
 //! named sets' elements: what it does not see is not told.
 
+use super::RuleSet;
 use super::ast::{Action, Address, InterfaceList, Port, Protos, RuleStatement, StatementPlace, not};
 use crate::plan::{Direction, ct};
 use std::net::IpAddr;
@@ -18,15 +19,17 @@ pub(super) struct Short {
     /// The first address of the first item of src.
     src: u32,
     place: StatementPlace,
+    /// Which rule of the rule set it is, counted from 0.
+    number: u32,
 }
 
 /// The rules so far. One that asks for a single port or address covers only what asks for the same: such
 /// rules are found by it, so that ten thousand of them are not compared with each other.
-#[derive(Default)]
-pub(super) struct ShadowingRule {
+pub(super) struct ShadowingRules<'s> {
+    /// Has them as trees.
+    set: &'s RuleSet,
     // Apart, since the short forms are what is looked at most.
     shorts: Vec<Short>,
-    rules: Vec<RuleStatement>,
     /// Places of the rules that ask for neither.
     others: Vec<u32>,
     /// By a hash of what they ask for, the last of the rules that do.
@@ -45,12 +48,18 @@ fn hash(one: u32) -> usize {
     (one.wrapping_mul(0x9e37_79b1) / (u32::MAX / HASHES + 1)) as usize
 }
 
-impl ShadowingRule {
-    pub(super) fn add(&mut self, short: Short, rule: &RuleStatement) {
+impl ShadowingRules<'_> {
+    /// None yet of a rule set that keeps all of its rules.
+    pub(super) fn new(set: &RuleSet) -> ShadowingRules<'_> {
+        let (shorts, others) = (Vec::new(), Vec::new());
+        ShadowingRules { set, shorts, others, last: Vec::new(), before: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, short: Short) {
         if short.asks & COVERS_NOTHING != 0 {
             return;
         }
-        let place = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
+        let place = u32::try_from(self.shorts.len()).unwrap_or(u32::MAX);
         let mut before = NONE;
         match short.port_key().or(short.src_key()) {
             Some(one) => {
@@ -63,14 +72,13 @@ impl ShadowingRule {
         }
         self.before.push(before);
         self.shorts.push(short);
-        self.rules.push(rule.clone());
     }
 
     /// Where the first rule stands that matches all that this one matches.
     pub(super) fn cover(&self, short: &Short, rule: &RuleStatement) -> Option<StatementPlace> {
         let covers = |place: &u32| {
-            let other = self.shorts.get(*place as usize).zip(self.rules.get(*place as usize));
-            other.is_some_and(|(s, r)| may_cover(s, short) && covers(r, rule))
+            let other = self.shorts.get(*place as usize).filter(|other| may_cover(other, short));
+            other.and_then(|other| self.set.tree(other.number)).is_some_and(|other| covers(other, rule))
         };
         let same = |one: u32| {
             let known = |place: &u32| *place != NONE;
@@ -111,7 +119,7 @@ fn covers_nothing(rule: &RuleStatement) -> bool {
 }
 
 /// The short form of a rule.
-pub(super) fn short(place: StatementPlace, rule: &RuleStatement) -> Short {
+pub(super) fn short(place: StatementPlace, number: u32, rule: &RuleStatement) -> Short {
     let mut asks = 0;
     for (bit, is) in [
         (ASKS_SRC, !rule.src.is_empty()),
@@ -124,7 +132,8 @@ pub(super) fn short(place: StatementPlace, rule: &RuleStatement) -> Short {
     ] {
         asks |= if is { bit } else { 0 };
     }
-    let mut short = Short { asks, dir: rule.dir, proto: rule.proto, states: rule.ct, port: 0, src: 0, place };
+    let (dir, proto, states) = (rule.dir, rule.proto, rule.ct);
+    let mut short = Short { asks, dir, proto, states, port: 0, src: 0, place, number };
     if let [Port::Range(first, last)] = *rule.dport
         && first == last
         && !rule.is_not(not::DPORT)

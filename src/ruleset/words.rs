@@ -91,8 +91,8 @@ pub const DIRECTIONS: [&str; 4] = ["in", "out", "fwd", "bridge"];
 pub const NAT_DIRECTIONS: [&str; 3] = ["pre", "post", "out"];
 /// `action=`, in the order of `Action::ALL`: those of policies, those of rules behind them, and the rest of
 /// `nat`.
-pub const ACTIONS: [&str; 9] =
-    ["accept", "drop", "reject", "log", "count", "masquerade", "snat", "dnat", "redirect"];
+pub const ACTIONS: [&str; 10] =
+    ["accept", "drop", "reject", "log", "count", "return", "masquerade", "snat", "dnat", "redirect"];
 /// `proto=`: words for numbers.
 pub const PROTOCOLS: [(&str, u8); 15] = [
     ("all", 0),

@@ -163,7 +163,7 @@ fn who_is_locked_out_by_which_words() {
     };
     let (new, cut, answers) = ("no new SSH session", "SSH session that runs is cut", "does not get out");
     let nat = "a nat statement sends new SSH sessions elsewhere";
-    let mine: [(String, &str); 56] = [
+    let mine: [(String, &str); 59] = [
         // Its destination is translated, or that of others only.
         (before("nat dir=pre action=dnat to=10.0.0.5 iif=auto"), nat),
         (before("nat dir=pre action=dnat to=10.0.0.5:22 proto=tcp dport=22"), nat),
@@ -216,6 +216,28 @@ fn who_is_locked_out_by_which_words() {
             format!(
                 "group name=g\nrule group=g action=reject proto=all\n\
              rule dir=in action=group:g proto=tcp iif=v0\n{GOOD}{ssh}\n"
+            ),
+            new,
+        ),
+        // Who leaves a group comes to the rules behind it.
+        (
+            format!(
+                "{GOOD}group name=g\nrule group=g action=return proto=tcp src=192.0.2.2\n\
+             rule group=g action=drop proto=all\nrule dir=in action=group:g proto=all\n{ssh}\n"
+            ),
+            "",
+        ),
+        (
+            format!(
+                "{GOOD}group name=g\nrule group=g action=return proto=tcp mark=1\n\
+             rule group=g action=drop proto=all\nrule dir=in action=group:g proto=all\n{ssh}\n"
+            ),
+            "",
+        ),
+        (
+            format!(
+                "{GOOD}group name=g\nrule group=g action=return proto=tcp src=192.0.2.3\n\
+             rule group=g action=drop proto=all\nrule dir=in action=group:g proto=all\n{ssh}\n"
             ),
             new,
         ),

@@ -221,6 +221,37 @@ fn a_managed_rule_set_is_loaded_again_but_not_after_unload() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
+fn rules_for_frames_that_are_deleted_alone_are_loaded_again() {
+    const RULES: &str = "rule dir=in action=accept proto=all iif=lo\n";
+    const FRAMES: &str = "policy dir=bridge action=drop\n";
+    const SAID: &str = "the table bridge mef was gone: /etc/mef/mef.rules is loaded again";
+    let (mut net, daemon) = banned_host();
+    net.stop(daemon);
+    let both = [RULES, FRAMES].concat();
+    net.write("etc/mef/mef.rules", &both);
+    net.configure("load_managed=true", &[LOG]);
+    let daemon = net.daemon("daemon");
+    let frames = |net: &Net| net.nft_list("table bridge mef").contains("policy drop");
+    load(&net, &both);
+    wake(&net);
+    net.mark(LOG);
+    net.nft("delete table bridge mef");
+    wake(&net);
+    wait_until("the table", || frames(&net));
+    net.wait_said("daemon", SAID);
+    assert!(net.nft_list("table inet mef").contains("iif"), "the rest is there, too");
+    // Other rules have taken it away; and a change of somebody else later is no reason to look for it.
+    load(&net, RULES);
+    wake(&net);
+    net.mark(LOG);
+    net.nft("table inet other {}");
+    net.nft("delete table inet mef_guard");
+    repaired(&net, daemon, 1);
+    assert!(!frames(&net) && net.said("daemon").matches(SAID).count() == 1, "{}", net.said("daemon"));
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_daemon_is_no_member_of_the_kernels_events() {
     let (net, daemon) = banned_host();
     let pid = net.pid(daemon).to_string();

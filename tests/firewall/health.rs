@@ -2,7 +2,7 @@
 //! for it.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-use mef::ban::{Allowed, Ban, Damage, Health, Options, Repeat, Scope, Transports};
+use mef::ban::{Allowed, Ban, Damage, Health, Options, Repeat, RuleTables, Scope, Transports};
 use mef::base::clock::Span;
 use mef::base::range::Range;
 use mef::firewall::guard::Guard;
@@ -102,7 +102,7 @@ fn damage_is_told_by_its_kind() {
     let ports = Scope::new(vec![(22, 22)], Transports::Both);
     ban(&mut guard, "203.0.113.2/32", &ports);
     nft("table inet mef {}");
-    let loaded = Health { rules_loaded: true, ..Health::default() };
+    let loaded = Health { rules: RuleTables::Loaded, ..Health::default() };
     assert_eq!(look(&mut guard), Some(loaded));
     let handle = |chain: &str, rule: &str| {
         let out = Command::new("nft").args(["-a", "list", "chain", "inet", "mef_guard", chain]).output();
@@ -137,7 +137,7 @@ fn damage_is_told_by_its_kind() {
             assert_eq!(guard.check().unwrap().damage, Damage::None, "{command}");
         }
     }
-    assert!(!guard.check().unwrap().rules_loaded);
+    assert_eq!(guard.check().unwrap().rules, RuleTables::None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::common;
 mod random;
 
 use mef::ruleset::ast::Statement;
-use mef::ruleset::{Files, RuleSet, canonical, compile::compile, parse, words};
+use mef::ruleset::{Files, RuleSet, Trees, canonical, compile::compile, parse, words};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -138,7 +138,7 @@ impl mef::plan::Sink for Lines {
 }
 
 fn compiled(text: &str) -> String {
-    let set = RuleSet::read("x", &mut Texts(&[("x", text)]));
+    let set = RuleSet::read("x", &mut Texts(&[("x", text)]), Trees::First);
     assert!(!set.failed(), "{:?}", set.problems);
     let mut lines = Lines::default();
     compile(&set, &[mef::base::name::IfName::new("wan0").unwrap()], &mut lines);
@@ -146,7 +146,7 @@ fn compiled(text: &str) -> String {
 }
 
 fn problems(texts: &[(&str, &str)]) -> Vec<String> {
-    let set = RuleSet::read("main", &mut Texts(texts));
+    let set = RuleSet::read("main", &mut Texts(texts), Trees::First);
     let all = set.problems.iter();
     all.map(|(file, p)| format!("{}:{}: {}", set.files[usize::from(*file)].name, p.line, p.what)).collect()
 }
@@ -231,7 +231,7 @@ fn sets_from_files_have_what_the_files_have() {
         let signs = [",", "\n", " # what it is\n", "\r\n", "\n\n\t", " "];
         let file: String = items.iter().map(|item| [item, signs[rng.usize(0..6)]].concat()).collect();
         let main = format!("{set} file=list{rule}");
-        let read = RuleSet::read("x", &mut Texts(&[("x", &main), ("list", &file)]));
+        let read = RuleSet::read("x", &mut Texts(&[("x", &main), ("list", &file)]), Trees::First);
         assert!(!read.failed(), "{file}: {:?}", read.problems);
         let mut lines = Lines::default();
         compile(&read, &[], &mut lines);
@@ -249,7 +249,7 @@ fn sets_from_files_have_what_the_files_have() {
     assert!(problems(&[("main", main), ("list", "# nothing\n")]).is_empty());
     for (kind, rule) in [("addr", "proto=tcp src=@s"), ("port", "proto=tcp dport=@s")] {
         let main = format!("set name=s family=any type={kind} file=list\nrule dir=in action=drop {rule}\n");
-        let read = RuleSet::read("x", &mut Texts(&[("x", &main), ("list", "# nothing\n")]));
+        let read = RuleSet::read("x", &mut Texts(&[("x", &main), ("list", "# nothing\n")]), Trees::First);
         let mut lines = Lines::default();
         compile(&read, &[], &mut lines);
         let text = read.whole_text();
@@ -283,7 +283,7 @@ fn hostile_text_is_refused_and_never_more() {
     }
     assert!(canonical(b"\xff").is_err() && canonical(b"policy\0").is_err());
     assert_eq!(canonical(b"\xef\xbb\xbf# x\r\n").unwrap(), "# x\n");
-    assert!(RuleSet::read("x", &mut Texts(&[("x", &"#".repeat(70_000))])).failed());
+    assert!(RuleSet::read("x", &mut Texts(&[("x", &"#".repeat(70_000))]), Trees::First).failed());
 }
 
 #[test]

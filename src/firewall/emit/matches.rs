@@ -3,7 +3,7 @@
 
 use super::TableBatch;
 use super::sets::INTERFACE;
-use crate::base::name::IfName;
+use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::firewall::field;
 use crate::firewall::nft::expr::{self, Cmp, PayloadBase, REG};
@@ -138,43 +138,47 @@ impl TableBatch {
             self.rule.push(expr::mask(REG, &mask));
         }
         let compare = if test.not { Cmp::Neq } else { Cmp::Eq };
-        let behind;
-        let ranges = match &test.values {
-            Values::Ranges(ranges) if test.field == Field::Vlan => {
-                behind = field::tagged(ranges);
-                &behind
-            }
-            Values::Ranges(ranges) => ranges,
-            Values::Set(name) => {
-                let (name, id) = self.named(*name);
-                return self.rule.push(expr::lookup(compare, &name, id, REG));
+        let (set, id) = match &test.values {
+            Values::Set(name) => self.named(*name),
+            Values::Ranges(ranges) => {
+                let tagged = (test.field == Field::Vlan).then(|| field::tagged(ranges));
+                let ranges = tagged.as_ref().unwrap_or(ranges);
+                if let [(first, last)] = ranges.as_slice()
+                    && (first == last || !of.host)
+                {
+                    return self.one_of(compare, &of.bytes(*first), &of.bytes(*last));
+                }
+                self.numbers(rule.origin, &of, ranges)
             }
         };
-        if let [(first, last)] = ranges.as_slice()
-            && (first == last || !of.host)
-        {
-            let (from, to) = (of.bytes(*first), of.bytes(*last));
-            if first == last {
-                expr::push_cmp(&mut self.rule, compare, &from);
-            } else {
-                self.rule.push(expr::range(compare, REG, &from, &to));
-            }
-            return;
+        self.rule.push(expr::lookup(compare, &set, id, REG));
+    }
+
+    /// Compares with a number or a range of them.
+    fn one_of(&mut self, compare: Cmp, first: &[u8], last: &[u8]) {
+        if first == last {
+            expr::push_cmp(&mut self.rule, compare, first);
+        } else {
+            self.rule.push(expr::range(compare, REG, first, last));
         }
+    }
+
+    /// A set of numbers.
+    fn numbers(&mut self, statement: u32, of: &field::Layout, ranges: &[(u128, u128)]) -> (Name, u32) {
         let single = of.host || ranges.iter().all(|(first, last)| first == last);
         let flags = if single { 0 } else { libc::NFT_SET_INTERVAL };
         let len = u32::try_from(of.len).unwrap_or(4);
-        let set = self.push_set(rule.origin, None, (of.shown, len), flags);
+        let set = self.push_set(statement, None, (of.shown, len), flags);
         for (first, last) in ranges {
             // Numbers in the host's order have no order for the kernel.
             if single {
-                (*first..=*last).for_each(|n| self.push_elem(rule.origin, set, &of.bytes(n), None));
+                (*first..=*last).for_each(|n| self.push_elem(statement, set, &of.bytes(n), None));
                 continue;
             }
             let end = after(of.bytes(*last));
-            self.push_elem(rule.origin, set, &of.bytes(*first), end.as_deref());
+            self.push_elem(statement, set, &of.bytes(*first), end.as_deref());
         }
-        self.rule.push(expr::lookup(compare, &set.0, set.1, REG));
+        set
     }
 
     pub(super) fn matches(&mut self, rule: &Rule) {

@@ -7,13 +7,17 @@
 use super::deny::looked_up;
 use super::layout::DENY;
 use super::{Guard, TABLE, deny};
-use crate::ban::{Damage, Failure, Health};
+use crate::ban::{Damage, Failure, Health, RuleTables};
 use crate::firewall::nft::{TableId, msg, query, rule_attr};
 use crate::firewall::tables;
 use crate::sys::nlattr::{MsgBuf, attr, be64, text};
 
 const TABLE_NAME: u16 = 1;
 const TABLE_HANDLE: u16 = 4;
+/// `NFPROTO_UNSPEC`
+const EVERY_FAMILY: u8 = 0;
+/// Of a table of a kernel that does not number them.
+const UNNUMBERED: u64 = u64::MAX;
 
 /// What the table was like when it was whole, by the numbers that the kernel gave: nothing gets the number of
 /// what is gone. More than this is no damage, only less.
@@ -32,8 +36,20 @@ pub(super) struct Shape {
     sets: Vec<u64>,
     /// Deny lists, once for each rule that looks into a set of them, with the number of that rule, in order.
     lists: Vec<(u64, u64)>,
-    /// There is a table of the rule set.
-    rules_loaded: bool,
+    /// Of the rule set.
+    loaded: LoadedTables,
+}
+
+/// The tables of the rule set. A rule set is loaded with new ones: whoever takes that for frames alone has
+/// not loaded another.
+#[derive(Debug, Clone, Copy, Default)]
+struct LoadedTables {
+    /// The number of that for packets; 0 = it is not there.
+    packets: u64,
+    /// That for frames is there.
+    frames: bool,
+    /// It was, and was deleted alone.
+    lost_frames: bool,
 }
 
 impl Guard {
@@ -70,13 +86,15 @@ impl Guard {
         let generation = query::generation(&mut self.socket)?;
         let mut shape = self.find()?;
         let mut health = shape.since(self.shape.as_ref().unwrap_or(&shape));
-        let had_rules = self.shape.as_ref().is_some_and(|previous| previous.rules_loaded);
-        if health.damage != Damage::None || health.lists_lost || had_rules && !health.rules_loaded {
+        let had_rules = self.shape.as_ref().is_some_and(|previous| previous.loaded.packets > 0);
+        let lost_rules = had_rules && health.rules != RuleTables::Loaded;
+        if health.damage != Damage::None || health.lists_lost || lost_rules {
             // What two listings do not show is gone.
             shape = self.find()?;
             health = shape.since(self.shape.as_ref().unwrap_or(&shape));
         }
         if health.damage == Damage::None {
+            shape.loaded.lost_frames = health.rules == RuleTables::WithoutFrames;
             self.shape = Some(shape);
         }
         self.txn.follow(generation);
@@ -86,16 +104,20 @@ impl Guard {
     fn find(&mut self) -> Result<Shape, Failure> {
         let mut shape = Shape::default();
         let ask = |_: &mut MsgBuf| ();
-        query::dump(&mut self.socket, TABLE.family, msg::GETTABLE, &ask, &mut || (), &mut |m| {
+        query::dump(&mut self.socket, EVERY_FAMILY, msg::GETTABLE, &ask, &mut || (), &mut |m| {
             let body = m.payload.get(4..).unwrap_or_default();
             let is = |id: &TableId| {
                 m.payload.first() == Some(&id.family)
                     && attr(body, TABLE_NAME).and_then(text) == Some(id.name.as_str())
             };
-            shape.rules_loaded |= is(&tables::RULES);
+            // Kernels before 4.16 do not number their tables.
+            let number = || attr(body, TABLE_HANDLE).and_then(be64).unwrap_or(UNNUMBERED);
+            if is(&tables::RULES) {
+                shape.loaded.packets = number();
+            }
+            shape.loaded.frames |= is(&tables::BRIDGES);
             if is(&TABLE) {
-                // Kernels before 4.16 do not number their tables.
-                shape.table = attr(body, TABLE_HANDLE).and_then(be64).unwrap_or(u64::MAX);
+                shape.table = number();
             }
         })?;
         if shape.table != 0 {
@@ -169,7 +191,21 @@ impl Shape {
             Damage::None
         };
         let lists_lost = damage < Damage::Table && !contains(&lists(self), &lists(previous));
-        Health { damage, lists_lost, rules_loaded: self.rules_loaded }
+        Health { damage, lists_lost, rules: self.loaded.since(previous.loaded) }
+    }
+}
+
+impl LoadedTables {
+    /// What has become of `previous`.
+    fn since(self, previous: LoadedTables) -> RuleTables {
+        let same = self.packets == previous.packets && self.packets != UNNUMBERED;
+        match self.packets {
+            0 => RuleTables::None,
+            _ if same && !self.frames && (previous.frames || previous.lost_frames) => {
+                RuleTables::WithoutFrames
+            }
+            _ => RuleTables::Loaded,
+        }
     }
 }
 
@@ -227,6 +263,28 @@ mod tests {
             (shape(0, &[], &[]), Damage::Table),
         ] {
             assert_eq!(now.since(&previous).damage, want, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn frames_are_lost_only_beside_the_rules_that_they_came_with() {
+        let tables = |packets, frames, lost_frames| LoadedTables { packets, frames, lost_frames };
+        let both = tables(7, true, false);
+        for (now, previous, want) in [
+            (tables(0, false, false), both, RuleTables::None),
+            (tables(7, true, false), both, RuleTables::Loaded),
+            (tables(7, false, false), both, RuleTables::WithoutFrames),
+            // Still, until somebody loads rules.
+            (tables(7, false, false), tables(7, false, true), RuleTables::WithoutFrames),
+            (tables(8, false, false), tables(7, false, true), RuleTables::Loaded),
+            (tables(7, true, false), tables(7, false, true), RuleTables::Loaded),
+            // Other rules, without frames.
+            (tables(8, false, false), both, RuleTables::Loaded),
+            (tables(7, false, false), tables(7, false, false), RuleTables::Loaded),
+            // Nobody knows whether it is the same table.
+            (tables(UNNUMBERED, false, false), tables(UNNUMBERED, true, false), RuleTables::Loaded),
+        ] {
+            assert_eq!(now.since(previous), want, "{now:?} {previous:?}");
         }
     }
 }

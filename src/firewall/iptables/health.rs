@@ -6,7 +6,7 @@
 use super::restore::{self, Via};
 use super::text::PREFIX;
 use super::{Fallback, MADE, is_ours, ruleset};
-use crate::ban::{Damage, Failure, Health};
+use crate::ban::{Damage, Failure, Health, RuleTables};
 use crate::base::clock::Mono;
 use crate::base::range::Family;
 use crate::firewall::ipset::message::Type;
@@ -101,7 +101,8 @@ impl Fallback {
     pub(super) fn find_damage(&mut self) -> Result<Health, Failure> {
         let (shape, lists) = (self.shape()?, self.lists_in_force()?);
         let mark = self.registry()?.mark;
-        let rules_loaded = ruleset::Rules::open()?.is_loaded()?;
+        let is_loaded = ruleset::Rules::open()?.is_loaded()?;
+        let rules = if is_loaded { RuleTables::Loaded } else { RuleTables::None };
         let known = self.health.shape.as_ref().map_or(&[][..], |shape| shape.as_slice());
         let mut damage = if mark.is_none() { Damage::Table } else { since(&shape, known) };
         if self.health.on && self.has_chosen_anew() {
@@ -113,10 +114,10 @@ impl Fallback {
         }
         for family in Family::ALL.into_iter().filter(|_| damage == Damage::None) {
             if mark.is_some_and(|mark| mark.of(family).is_some()) && !self.asks(family)? {
-                return Ok(Health { damage: Damage::Rules, lists_lost: lost, rules_loaded });
+                return Ok(Health { damage: Damage::Rules, lists_lost: lost, rules });
             }
         }
-        Ok(Health { damage, lists_lost: lost, rules_loaded })
+        Ok(Health { damage, lists_lost: lost, rules })
     }
 }
 

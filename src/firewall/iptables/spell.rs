@@ -251,7 +251,7 @@ impl Matches {
             Field::WayBack => {
                 self.unsaid = Some(("rpf", "the way back can be asked for in other tables alone"));
             }
-            Field::Icmp | Field::Uid | Field::Gid | Field::Dscp | Field::Mac => {
+            Field::Icmp | Field::Uid | Field::Gid | Field::Dscp | Field::Ttl | Field::Mac => {
                 self.values(test.field, sense, ranges, (family, proto));
             }
         }
@@ -271,6 +271,8 @@ impl Matches {
             Field::Uid => ("owner", "uid-owner"),
             Field::Gid => ("owner", "gid-owner"),
             Field::Dscp => ("dscp", "dscp"),
+            Field::Ttl if family == Family::V6 => ("hl", "hl-eq"),
+            Field::Ttl => ("ttl", "ttl-eq"),
             _ => ("mac", "mac-source"),
         };
         let owner = module == "owner";

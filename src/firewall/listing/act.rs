@@ -10,7 +10,7 @@ use super::sets::SetContent;
 use crate::base::name::Name;
 use crate::base::range::{Family, Range};
 use crate::firewall::field::Load;
-use crate::plan::listed::ChainTarget;
+use crate::plan::listed::{ChainTarget, LogDetail};
 use crate::plan::{
     Change, Field, Limit, LogTarget, Nat, NatKind, PacketSide, PacketVerdict, Ports, Rate, Reject,
 };
@@ -271,8 +271,9 @@ impl ExprWalk<'_, '_> {
             (Some(group), _) => Some(LogTarget::Group(group)),
             (None, level) => level.map(LogTarget::Level),
         };
-        // Flags, how much of a packet, and how many of them at once.
-        let plain = e.or_0(6) == 0 && e.or_0(3) == 0 && e.bytes(4).is_none_or(|n| n.iter().all(|b| *b == 0));
+        self.logs = if e.or_0(6) == 0 { LogDetail::Usual } else { LogDetail::More };
+        // How much of a packet, and how many of them at once.
+        let plain = e.or_0(3) == 0 && e.bytes(4).is_none_or(|n| n.iter().all(|b| *b == 0));
         self.r.rule.log_to = to.unwrap_or(LogTarget::DEFAULT);
         self.logged(std::str::from_utf8(prefix).ok().filter(|_| plain && to.is_some()));
     }
@@ -367,8 +368,8 @@ impl ExprWalk<'_, '_> {
                 self.changed(change);
             }
             Some(compat::Xt::Nat(nat)) => self.translated(nat.kind, nat.to, Ok(nat.ports), 0),
-            Some(compat::Xt::Log(prefix, to)) => {
-                self.r.rule.log_to = to;
+            Some(compat::Xt::Log { prefix, to, detail }) => {
+                (self.r.rule.log_to, self.logs) = (to, detail);
                 self.r.say(&["log prefix \"", &shown(prefix.as_bytes()), "\""]);
                 self.logged(Some(&prefix));
             }

@@ -6,6 +6,7 @@
 use super::expr::until_nul;
 use super::reader::other_ports;
 use crate::base::range::{Family, Range};
+use crate::plan::listed::LogDetail;
 use crate::plan::{Change, Field, LogTarget, Nat, NatKind, PacketSide, Test};
 use crate::sys::nlattr::{u16_at, u32_at};
 
@@ -20,7 +21,11 @@ pub enum XtKind {
 pub enum Xt {
     Comment(String),
     Tests(Vec<CompatTest>),
-    Log(String, LogTarget),
+    Log {
+        prefix: String,
+        to: LogTarget,
+        detail: LogDetail,
+    },
     Change(Change),
     Nat(Nat),
     /// How it answers; empty = with port unreachable.
@@ -55,6 +60,11 @@ pub fn read(kind: XtKind, name: &[u8], rev: u32, info: &[u8], family: Option<Fam
         }
         (XtKind::Match, b"addrtype", 1) => kinds(info),
         (XtKind::Match, b"dscp", 0) => number(Field::Dscp, *info.first()?, *info.get(1)? != 0),
+        // IPT_TTL_EQ, IPT_TTL_NE, and the same of hop limits.
+        (XtKind::Match, b"ttl" | b"hl", 0) => {
+            let not = *info.first().filter(|mode| **mode < 2)? == 1;
+            number(Field::Ttl, *info.get(1)?, not)
+        }
         (XtKind::Match, b"mac", 0) => {
             let address = info.get(..6)?.iter().fold(0, |all, byte| all << 8 | u128::from(*byte));
             field(Test { not: u32_at(info, 8)? != 0, ..Test::new(Field::Mac, vec![(address, address)]) })
@@ -220,8 +230,9 @@ fn nat(name: &[u8], rev: u32, info: &[u8], family: Family) -> Option<Xt> {
 #[inline(never)]
 fn log(info: &[u8]) -> Option<Xt> {
     let prefix = std::str::from_utf8(until_nul(info.get(2..32)?)).ok()?;
-    let [level @ 0..8, 0] = info.first_chunk::<2>()? else { return None };
-    Some(Xt::Log(prefix.to_owned(), LogTarget::Level(*level)))
+    let [level @ 0..8, flags] = info.first_chunk::<2>()? else { return None };
+    let detail = if *flags == 0 { LogDetail::Usual } else { LogDetail::More };
+    Some(Xt::Log { prefix: prefix.to_owned(), to: LogTarget::Level(*level), detail })
 }
 
 /// `ipt_reject_info`, `ip6t_reject_info`: numbers of their own.

@@ -12,8 +12,8 @@ use crate::base::range::Family;
 use crate::firewall::emit::UDATA_ORIGIN;
 use crate::firewall::field;
 use crate::firewall::nft::{UDATA_RULE_COMMENT, comment_udata, udata_comment};
-use crate::plan::listed::{ChainTarget, ListedRule, RulePart};
-use crate::plan::{Addresses, Field, PacketSide, PacketVerdict, Ports, TableOf, Test};
+use crate::plan::listed::{ChainTarget, ListedRule, LogDetail, RulePart};
+use crate::plan::{Addresses, Field, PacketSide, PacketVerdict, Ports, Rule, TableOf, Test};
 use crate::sys::nlattr::{self, attr, attrs};
 
 /// Verdicts of one map that become rules of their own.
@@ -53,6 +53,7 @@ pub(super) struct ExprWalk<'a, 'c> {
     pub(super) stage: Stage,
     pub(super) to: Option<ChainTarget>,
     pub(super) answer: String,
+    pub(super) logs: LogDetail,
     pub(super) leaves: bool,
     pub(super) verdicts: Option<(Value, &'a [Element])>,
     pub(super) r: RuleReader,
@@ -66,6 +67,7 @@ pub fn read(context: &Context<'_>, expressions: &[u8], userdata: &[u8]) -> Liste
         stage: Stage::Matches,
         to: None,
         answer: String::new(),
+        logs: LogDetail::Usual,
         leaves: false,
         verdicts: None,
         r,
@@ -249,6 +251,10 @@ impl<'a> ExprWalk<'a, '_> {
                 (What::Field(Field::Dscp), " ip dscp")
             }
             (1, 0) if len == 2 && v6 => (What::Field(Field::Dscp), " ip6 dscp"),
+            (1, 8) if len == 1 && self.r.rule.family == Some(Family::V4) => {
+                (What::Field(Field::Ttl), " ip ttl")
+            }
+            (1, 7) if len == 1 && v6 => (What::Field(Field::Ttl), " ip6 hoplimit"),
             (0, 6) if len == 6 => (What::Field(Field::Mac), " ether saddr"),
             (0, field::TAG) if len == 2 => (What::Other, " ether type"),
             (0, field::TAG) if len == 4 && is_frame => (What::Field(Field::Vlan), " vlan"),
@@ -446,6 +452,10 @@ impl<'a> ExprWalk<'a, '_> {
         ListedRule { text: self.r.text, parts: self.r.bad.map_or(Ok(parts), Err), leaves: self.leaves }
     }
 
+    fn part(&self, rule: Rule) -> RulePart {
+        RulePart { rule, to: self.to.clone(), answer: self.answer.clone(), logs: self.logs }
+    }
+
     /// One element of a verdict map.
     #[inline(never)]
     fn element(&mut self, value: &Value, element: &Element, parts: &mut Vec<RulePart>) {
@@ -475,7 +485,7 @@ impl<'a> ExprWalk<'a, '_> {
             let numbers = all.iter().map(|n| (u128::from(*n), u128::from(*n))).collect();
             rule.tests.push(Test::new(Field::Proto, numbers));
             rule.tests.sort_unstable();
-            parts.push(RulePart { rule, to: self.to.clone(), answer: self.answer.clone() });
+            parts.push(self.part(rule));
             return;
         }
         for at in 0..protos.map_or(1, <[u8]>::len) {
@@ -490,7 +500,7 @@ impl<'a> ExprWalk<'a, '_> {
                     _ => None,
                 };
             }
-            parts.push(RulePart { rule, to: self.to.clone(), answer: self.answer.clone() });
+            parts.push(self.part(rule));
         }
     }
 }

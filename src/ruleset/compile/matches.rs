@@ -95,7 +95,7 @@ impl Compiler<'_> {
             || by_address(&rule.dst)
             || self.per_source()
             || icmp && !rule.is_not(not::PROTO)
-            || rule.extra(extra::at::DSCP).is_some()
+            || [extra::at::DSCP, extra::at::TTL].iter().any(|row| rule.extra(*row).is_some())
             || matches!(rule.action, Action::Add(..));
         if !by_family || only.is_some() && rule.src.is_empty() && rule.dst.is_empty() {
             return vec![only];

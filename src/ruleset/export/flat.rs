@@ -3,12 +3,13 @@
 //! jumps: what cannot be followed exactly is not followed.
 
 use super::except;
+use super::state::FlatState;
 use crate::base::range::Family;
-use crate::plan::listed::{ListedChain, ListedRule, ListedTable, RulePart};
-use crate::plan::{PacketVerdict, Policy, Rule, meet};
+use crate::plan::listed::{ChainBase, ListedChain, ListedRule, ListedTable, RulePart};
+use crate::plan::{Direction, PacketVerdict, Rule, meet};
 
 /// Chains within chains, as in the kernel (NFT_JUMP_STACK_SIZE).
-const DEPTH_MAX: usize = 16;
+pub(super) const DEPTH_MAX: usize = 16;
 /// Rules that a chain may become, and jumps that are followed: chains that jump twice each would double them.
 const RULES_MAX: usize = 50_000;
 const STEPS_MAX: usize = 50_000;
@@ -32,94 +33,6 @@ impl Flat {
     }
 }
 
-/// What is known of the chains of all tables, each by its table's title.
-#[derive(Default)]
-pub(super) struct FlatState {
-    /// Names of the chains of the table that was asked for last, sorted.
-    names: (String, Vec<(String, usize)>),
-    said: Vec<(String, usize)>,
-    lost: Vec<(String, usize)>,
-    /// Chains with buckets that stand somewhere already.
-    bounded: Vec<(String, usize)>,
-    /// Those that would stand at two places: two buckets would let through twice as much.
-    shared: Vec<(String, usize)>,
-    /// Jumps that were followed.
-    steps: usize,
-    /// Of the chains of the table that was asked for last, whether they have no effect; as far as is known.
-    idle: (String, Vec<Option<bool>>),
-}
-
-impl FlatState {
-    /// The chain of a name.
-    pub(super) fn find(&mut self, table: &ListedTable, name: &str) -> Option<usize> {
-        if self.names.0 != table.title {
-            let mut names: Vec<(String, usize)> =
-                table.chains.iter().enumerate().map(|(at, chain)| (chain.name.clone(), at)).collect();
-            names.sort_unstable();
-            self.names = (table.title.clone(), names);
-        }
-        let names = &self.names.1;
-        let at = names.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
-        names.get(at).map(|(_, chain)| *chain)
-    }
-
-    /// Whether a chain does nothing to any packet but to lead it to others like it.
-    pub(super) fn is_idle(&mut self, table: &ListedTable, chain: usize, depth: usize) -> bool {
-        if self.idle.0 != table.title {
-            self.idle = (table.title.clone(), vec![None; table.chains.len()]);
-        }
-        if let Some(Some(known)) = self.idle.1.get(chain) {
-            return *known;
-        }
-        let rules = table.chains.get(chain).map_or(&[][..], |chain| &chain.rules);
-        let idle = depth < DEPTH_MAX && rules.iter().all(|rule| self.does_nothing(table, rule, depth));
-        if let Some(slot) = self.idle.1.get_mut(chain) {
-            *slot = Some(idle);
-        }
-        idle
-    }
-
-    fn does_nothing(&mut self, table: &ListedTable, rule: &ListedRule, depth: usize) -> bool {
-        let plain = |part: &RulePart| part.rule.log.is_none() && part.rule.changes.is_empty();
-        rule.parts.as_deref().is_ok_and(|parts| {
-            parts.iter().all(|part| match &part.to {
-                Some(to) => {
-                    let to = self.find(table, &to.chain);
-                    plain(part) && to.is_some_and(|to| self.is_idle(table, to, depth + 1))
-                }
-                None => plain(part) && part.rule.verdict == PacketVerdict::Return,
-            })
-        })
-    }
-
-    /// The last of these rules that does something.
-    fn last_busy(&mut self, table: &ListedTable, rules: &[ListedRule]) -> Option<usize> {
-        rules.iter().rposition(|rule| !self.does_nothing(table, rule, 0))
-    }
-
-    /// Forgets what was said, but not what is shared.
-    pub(super) fn again(&mut self) {
-        *self = FlatState { shared: std::mem::take(&mut self.shared), ..FlatState::default() };
-    }
-
-    /// Notes that the rules of a chain stand elsewhere.
-    pub(super) fn said(&mut self, table: &ListedTable, chain: usize) {
-        self.said.push((table.title.clone(), chain));
-    }
-
-    /// Makes the next question quick.
-    pub(super) fn sort(&mut self) {
-        self.said.sort_unstable();
-        self.lost.sort_unstable();
-    }
-
-    /// Whether they do, wherever they are jumped to from. Asked when all is noted and sorted.
-    pub(super) fn is_said(&self, table: &ListedTable, chain: usize) -> bool {
-        let is = |(title, at): &(String, usize)| (title.as_str(), *at).cmp(&(table.title.as_str(), chain));
-        self.said.binary_search_by(is).is_ok() && self.lost.binary_search_by(is).is_err()
-    }
-}
-
 /// The rules of a chain, or of a part of it, with those of other chains in their places.
 pub(super) fn flatten(
     state: &mut FlatState,
@@ -128,6 +41,7 @@ pub(super) fn flatten(
     rules: &[ListedRule],
 ) -> Vec<Flat> {
     let mut out = Vec::new();
+    state.leads = matches!(chain.base, ChainBase::Filter(dir, ..) if Direction::ALL.contains(&dir));
     let whole = rules.len() == chain.rules.len();
     let busy = if whole { state.last_busy(table, rules) } else { Some(rules.len()) };
     for (at, rule) in rules.iter().enumerate() {
@@ -154,7 +68,7 @@ pub(super) fn flatten(
 
 /// What comes behind a rule, or where a chain leads back to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Following {
+pub(super) enum Following {
     /// Nothing with an effect before the policy.
     Nothing,
     /// Rules that packets must not come to which are past them.
@@ -173,7 +87,7 @@ struct Place<'p> {
 
 /// Who has left a chain by a rule, undecided.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Leavers {
+pub(super) enum Leavers {
     Nobody,
     /// Those that it matches: the rules behind it are for the others.
     Matching,
@@ -181,15 +95,15 @@ enum Leavers {
 
 /// On whom the rules of a chain decide.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum ChainEnd {
+pub(super) enum ChainEnd {
     Some,
     All,
 }
 
-struct Jump<'a> {
-    table: &'a ListedTable,
-    state: &'a mut FlatState,
-    depth: usize,
+pub(super) struct Jump<'a> {
+    pub table: &'a ListedTable,
+    pub state: &'a mut FlatState,
+    pub depth: usize,
 }
 
 impl Jump<'_> {
@@ -267,11 +181,28 @@ impl Jump<'_> {
         if outer.log.is_none() && outer.changes.is_empty() && self.state.is_idle(self.table, at, 0) {
             return Ok(ChainEnd::Some);
         }
-        let followed = self.follow(at, back, outer, out);
-        if followed.is_err() {
-            self.state.lost.push((self.table.title.clone(), at));
+        let known = self.state.apart(self.table, at).map(str::to_owned);
+        if known.is_some()
+            && let Some(end) = self.grouped(at, outer, out)
+        {
+            return Ok(end);
         }
-        followed
+        let (before, said) = (out.len(), self.state.said.len());
+        let why = match self.follow(at, back, outer, out) {
+            Ok(end) => return Ok(end),
+            Err(why) => known.unwrap_or(why),
+        };
+        out.truncate(before);
+        self.state.said.truncate(said);
+        let ended = self.set_apart(at, &why).and_then(|()| self.grouped(at, outer, out));
+        if ended.is_none() {
+            self.state.lost.push(self.here(at));
+        }
+        ended.ok_or(why)
+    }
+
+    pub(super) fn here(&self, at: usize) -> (String, usize) {
+        (self.table.title.clone(), at)
     }
 
     #[inline(never)]
@@ -292,20 +223,16 @@ impl Jump<'_> {
         if self.depth == DEPTH_MAX || self.state.steps > STEPS_MAX {
             return Err("too many chains within chains".into());
         }
-        let bounded = super::parts(&chain.rules).iter().any(|part| part.rule.limit.is_some());
-        let here = (table.title.clone(), at);
-        if bounded && self.state.bounded.contains(&here) {
-            self.state.shared.push(here.clone());
+        if super::parts(&chain.rules).iter().any(|part| part.rule.limit.is_some()) {
+            if self.state.bounded.contains(&self.here(at)) {
+                self.state.shared.push(self.here(at));
+            }
+            if self.state.shared.contains(&self.here(at)) {
+                return Err(["the limits of the chain ", name, " are shared with other rules"].concat());
+            }
+            self.state.bounded.push(self.here(at));
         }
-        if self.state.shared.contains(&here) {
-            return Err(["the limits of the chain ", name, " are shared with other rules"].concat());
-        }
-        if bounded {
-            self.state.bounded.push(here);
-        }
-        // What the rule behind one of these decides is not for all packets, and for which ones cannot be
-        // said.
-        if chain.rules.iter().any(|rule| rule.leaves && rule.parts.is_err()) {
+        if has_unknown_way_out(chain) {
             return Err(
                 ["a rule of the chain ", name, " that packets may leave it by cannot be expressed"].concat()
             );
@@ -315,16 +242,21 @@ impl Jump<'_> {
         self.depth -= 1;
         let gone = result?;
         self.state.said(table, at);
-        let ends =
-            |rule: &ListedRule| matches!(rule.parts.as_deref(), Ok([part]) if is_end(part, table.family));
+        Ok(self.end(chain, gone))
+    }
+
+    /// On whom a chain decides that packets leave like this.
+    pub(super) fn end(&self, chain: &ListedChain, gone: Leavers) -> ChainEnd {
+        let family = self.table.family;
+        let ends = |rule: &ListedRule| matches!(rule.parts.as_deref(), Ok([part]) if is_end(part, family));
         // What the last rule decides on is not what an earlier one let out.
         let all = gone == Leavers::Nobody && chain.rules.last().is_some_and(ends);
-        Ok(if all { ChainEnd::All } else { ChainEnd::Some })
+        if all { ChainEnd::All } else { ChainEnd::Some }
     }
 
     /// The rules of a chain; whether some packets leave it undecided by one of them. A jump out of it that
     /// cannot be followed comes back: it is shown in its place.
-    fn inside(
+    pub(super) fn inside(
         &mut self,
         chain: &ListedChain,
         back: Following,
@@ -369,6 +301,12 @@ impl Following {
     }
 }
 
+/// Whether packets leave a chain by a rule of which it cannot be said which ones do: what the rules behind it
+/// decide is not for all packets.
+pub(super) fn has_unknown_way_out(chain: &ListedChain) -> bool {
+    chain.rules.iter().any(|rule| rule.leaves && rule.parts.is_err())
+}
+
 /// Whether a rule decides on every packet of its table.
 fn is_end(part: &RulePart, family: Option<Family>) -> bool {
     let decides = matches!(
@@ -378,49 +316,4 @@ fn is_end(part: &RulePart, family: Option<Family>) -> bool {
     let all = Rule { changes: part.rule.changes.clone(), ..Rule::new(part.rule.verdict) };
     let rule = Rule { family: part.rule.family.filter(|of| family != Some(*of)), ..part.rule.clone() };
     decides && part.rule.limit.is_none() && meet::same(&rule, &all)
-}
-
-/// A rule that only logs, before one that decides on the same packets: one rule that logs and decides.
-#[inline(never)]
-pub(super) fn fold_logs(rules: &mut Vec<Flat>) {
-    let mut at = 0;
-    while at + 1 < rules.len() {
-        let one = |at| Some(&rules.get(at).and_then(Flat::one)?.rule);
-        let log = one(at)
-            .zip(one(at + 1))
-            .filter(|(a, b)| is_log_of(a, b))
-            .and_then(|(a, _)| Some((a.log.clone()?, a.log_to)));
-        if let Some((log, to)) = log {
-            rules.remove(at);
-            if let Some(Ok([next])) = rules.get_mut(at).map(|flat| flat.parts.as_deref_mut()) {
-                (next.rule.log, next.rule.log_to) = (Some(log), to);
-            }
-        }
-        at += 1;
-    }
-}
-
-/// Whether a rule only logs what the one behind it decides on.
-fn is_log_of(a: &Rule, b: &Rule) -> bool {
-    let only_logs =
-        a.log.is_some() && a.limit.is_none() && a.verdict == PacketVerdict::Next && a.changes.is_empty();
-    let decides = b.log.is_none() && b.limit.is_none() && b.verdict != PacketVerdict::Next;
-    only_logs && decides && b.verdict != PacketVerdict::Return && meet::same(a, b) && single_answer(b)
-}
-
-/// Whether the language refuses these packets by one rule of the kernel.
-fn single_answer(rule: &Rule) -> bool {
-    !matches!(rule.verdict, PacketVerdict::Reject(_)) || rule.proto.is_some()
-}
-
-/// What returns from a base chain is left to its policy.
-pub(super) fn end_by_policy(rules: &mut [Flat], policy: Policy) {
-    for flat in rules {
-        for part in flat.parts.as_deref_mut().unwrap_or_default() {
-            if part.rule.verdict == PacketVerdict::Return {
-                part.rule.verdict =
-                    if policy == Policy::Accept { PacketVerdict::Accept } else { PacketVerdict::Drop };
-            }
-        }
-    }
 }

@@ -4,7 +4,12 @@
 
 mod except;
 mod flat;
+mod fold;
+mod groups;
+mod left;
+mod ours;
 mod own;
+mod state;
 mod statement;
 mod union;
 mod words;
@@ -16,12 +21,13 @@ use super::ast::{
 use super::words::LOST;
 use crate::base::name::Name;
 use crate::base::range::Family;
-use crate::plan::listed::{ChainBase, DROPS, ListedChain, ListedRule, ListedTable, RulePart, hook};
-use crate::plan::run::GROUP_PREFIX;
+use crate::plan::listed::{ChainBase, ListedChain, ListedRule, ListedTable, LogDetail, RulePart, hook};
 use crate::plan::{Direction, PacketVerdict, Policy, Reject};
 use flat::Flat;
+pub use ours::ours;
+use ours::own_policy;
+use own::ends_rejecting;
 pub use own::is_foreign;
-use own::{ends_rejecting, is_own, stated};
 use statement::RuleGroup;
 use words::{answered, harmless, why_not};
 
@@ -51,52 +57,6 @@ pub enum ExportPurpose {
     File,
     /// To be compared: what another program has put there is shown, each rule as one, and not said.
     Comparison,
-}
-
-/// The table of `mef load` as statements without a header, in the order of the file that it was made from.
-#[must_use]
-pub fn ours(table: &mut ListedTable, purpose: ExportPurpose) -> Exported {
-    normal(table);
-    let tables = std::slice::from_ref(table);
-    let mut export = Export::new(tables);
-    export.purpose = purpose;
-    for dir in Direction::ALL {
-        let last = chains(tables, dir).into_iter().rfind(|(_, chain)| is_own(dir, chain));
-        export.policy(dir, own_policy(last.map(|(_, chain)| chain)));
-    }
-    let frames = chains(tables, Direction::Bridge).into_iter().rfind(|(_, c)| is_own(Direction::Bridge, c));
-    if let Some((_, chain)) = frames {
-        export.policy(Direction::Bridge, own_policy(Some(chain)));
-    }
-    export.sets();
-    export.unsaid_objects();
-    for table in tables {
-        let groups = table.chains.iter().filter_map(group_of);
-        export.out.lines.extend(groups.map(|name| Statement::Group(name).to_string()));
-    }
-    let before = export.out.lines.len();
-    let mut orders = Vec::new();
-    for table in tables {
-        export.groups(table, before, &mut orders);
-    }
-    for dir in Direction::EVERY {
-        for (table, chain) in chains(tables, dir) {
-            if is_own(dir, chain) {
-                export.own_chain(table, chain, before, &mut orders);
-            }
-        }
-    }
-    let mut lines = export.out.lines.split_off(before);
-    orders.sort_unstable();
-    for (_, at) in orders {
-        export.out.lines.extend(lines.get_mut(at).map(std::mem::take));
-    }
-    for dir in Direction::EVERY {
-        let foreign = chains(tables, dir).into_iter().filter(|(_, chain)| !is_own(dir, chain));
-        foreign.for_each(|(table, chain)| export.foreign_chain(table, chain));
-    }
-    export.left_over();
-    export.out
 }
 
 /// Tables as one rule set, with comments that say where everything comes from.
@@ -131,13 +91,7 @@ pub fn all(tables: &mut [ListedTable]) -> Exported {
     }
     export.sets();
     export.unsaid_objects();
-    // Only when every way into a chain is known, it is known whose limits are shared.
-    for dir in Direction::EVERY {
-        for (table, chain) in chains(tables, dir) {
-            flat::flatten(&mut export.flat, table, chain, &chain.rules);
-        }
-    }
-    export.flat.again();
+    export.groups_of_others();
     for table in tables.iter().filter(|table| table.ours) {
         export.groups(table, 0, &mut Vec::new());
     }
@@ -209,7 +163,7 @@ struct Export<'a> {
     lost: Vec<(Name, &'a str)>,
     out: Exported,
     /// Chains whose rules stand elsewhere already, and those that a rule could not be followed into.
-    flat: flat::FlatState,
+    flat: state::FlatState,
     /// No packet of loopback comes to the rules that are looked at, if they do not name it.
     apart: bool,
     /// The group whose rules are looked at.
@@ -223,11 +177,6 @@ fn base_policy(chain: Option<&ListedChain>) -> Action {
         Some(ListedChain { base: ChainBase::Filter(.., Policy::Drop), .. }) => Action::Drop,
         _ => Action::Accept,
     }
-}
-
-/// Likewise, of a chain of ours: there, the last rules may be such a policy.
-fn own_policy(chain: Option<&ListedChain>) -> Action {
-    if chain.is_some_and(ends_rejecting) { Action::Reject } else { base_policy(chain) }
 }
 
 impl<'a> Export<'a> {
@@ -255,7 +204,7 @@ impl<'a> Export<'a> {
                     sets.add(NOWHERE, SetStatement { name, family: None, elements, file: Box::default() });
             }
         }
-        let (out, flat) = (Exported::default(), flat::FlatState::default());
+        let (out, flat) = (Exported::default(), state::FlatState::default());
         Export { tables, sets, lost, out, flat, apart: false, of: None, purpose: ExportPurpose::File }
     }
 
@@ -339,112 +288,17 @@ impl<'a> Export<'a> {
         self.statement(Statement::Rule(Box::new(rule)).to_string());
     }
 
-    /// The rules of the groups of our table.
-    fn groups(&mut self, table: &ListedTable, before: usize, orders: &mut Vec<(u32, usize)>) {
-        for (at, chain) in table.chains.iter().enumerate() {
-            let Some(name) = group_of(chain) else { continue };
-            self.flat.said(table, at);
-            self.of = Some(name);
-            self.statements(
-                Direction::Fwd,
-                Policy::Accept,
-                (table, chain, &chain.rules),
-                (before, &mut *orders),
-            );
-            self.of = None;
-        }
-    }
-
-    /// The rules of a base chain of ours, those of one statement together. `orders` are of each line behind
-    /// the first `before` its statement's number and its place.
-    fn own_chain(
-        &mut self,
-        table: &ListedTable,
-        chain: &ListedChain,
-        before: usize,
-        orders: &mut Vec<(u32, usize)>,
-    ) {
-        let ChainBase::Filter(dir, _, policy) = chain.base else { return };
-        let (apart, [head, rest]) = stated(dir, chain);
-        self.apart = apart;
-        for part in [head, rest] {
-            self.statements(dir, policy, (table, chain, part), (before, &mut *orders));
-        }
-        self.apart = false;
-    }
-
-    /// Rules of ours in a chain.
-    fn statements(
-        &mut self,
-        dir: Direction,
-        policy: Policy,
-        (table, chain, rules): (&ListedTable, &ListedChain, &[ListedRule]),
-        (before, orders): (usize, &mut Vec<(u32, usize)>),
-    ) {
-        // A rule of another program stays where it is: behind those before it.
-        let mut order = 0;
-        for group in rules.chunk_by(|a, b| origin(a) > 0 && origin(a) == origin(b)) {
-            let number = group.first().map_or(0, origin);
-            order = order.max(number);
-            if number > 0 {
-                self.group(dir, table, chain, group);
-            } else if self.compares() {
-                for rule in group {
-                    self.unsaid_rule("it belongs to another program", table, &chain.name, &rule.text);
-                }
-            } else {
-                let flat = flat::flatten(&mut self.flat, table, chain, group);
-                self.flat_rules(dir, policy, table, flat);
-            }
-            for at in orders.len()..self.out.lines.len().saturating_sub(before) {
-                orders.push((order, at));
-            }
-        }
-    }
-
-    /// The rules that were made of one statement.
-    #[inline(never)]
-    fn group(&mut self, dir: Direction, table: &ListedTable, chain: &ListedChain, rules: &[ListedRule]) {
-        let origin = rules.first().map_or(0, origin);
-        let base = parts(rules);
-        let mut targets = base.iter().filter_map(|part| part.to.as_ref()).map(|to| to.chain.as_str());
-        let target = targets.find(|chain| !chain.starts_with(GROUP_PREFIX));
-        let own = target.and_then(|name| self.flat.find(table, name));
-        let own_rules = own.and_then(|at| table.chains.get(at)).map_or(&[][..], |c| c.rules.as_slice());
-        let own_parts = parts(own_rules);
-        if own_parts.len() == own_rules.len()
-            && let Some(text) = statement::rule(
-                &self.sets,
-                RuleGroup { dir, base: &base, own: &own_parts, origin, apart: self.apart, of: self.of },
-            )
-        {
-            if let Some(at) = own {
-                self.flat.said(table, at);
-            }
-            return self.statement(text);
-        }
-        for rule in rules {
-            let base = parts(std::slice::from_ref(rule));
-            match statement::rule(
-                &self.sets,
-                RuleGroup { dir, base: &base, own: &[], origin, apart: self.apart, of: self.of },
-            ) {
-                Some(text) => self.statement(text),
-                None => self.unsaid_rule("it was changed by another program", table, &chain.name, &rule.text),
-            }
-        }
-    }
-
     /// The rules of a base chain of others.
     fn chain(&mut self, table: &ListedTable, chain: &ListedChain) {
         let ChainBase::Filter(dir, _, policy) = chain.base else { return };
-        let rules = flat::flatten(&mut self.flat, table, chain, &chain.rules);
-        self.flat_rules(dir, policy, table, rules);
+        let mut rules = flat::flatten(&mut self.flat, table, chain, &chain.rules);
+        fold::know_interfaces(&mut rules, dir);
+        fold::end_by_policy(&mut rules, policy);
+        self.flat_rules(dir, table, rules);
     }
 
-    fn flat_rules(&mut self, dir: Direction, policy: Policy, table: &ListedTable, mut rules: Vec<Flat>) {
-        flat::fold_logs(&mut rules);
-        flat::end_by_policy(&mut rules, policy);
+    fn flat_rules(&mut self, dir: Direction, table: &ListedTable, mut rules: Vec<Flat>) {
+        fold::fold_logs(&mut rules);
         let mut at = 0;
         while let Some(rule) = rules.get(at) {
             // Three rules that log and reject, or two, may be one statement.
@@ -485,6 +339,7 @@ impl<'a> Export<'a> {
         let mut texts = Vec::new();
         for part in rule.parts.as_ref().map_err(Clone::clone)? {
             let (parts, note) = answered(part)?;
+            let logs_more = part.logs == LogDetail::More;
             for parts in statement::with_loopback(dir, self.apart, parts) {
                 let base: Vec<&RulePart> = parts.iter().collect();
                 let group =
@@ -494,83 +349,14 @@ impl<'a> Export<'a> {
                     text.push_str(" # in the kernel answered with ");
                     text.push_str(&harmless(note));
                 }
+                if logs_more {
+                    text.push_str(if note.is_empty() { " # " } else { "; " });
+                    text.push_str("in the kernel its log lines have more in them");
+                }
                 texts.push(text);
             }
         }
         Ok(texts)
-    }
-
-    /// A base chain of our table that `mef load` did not make.
-    fn foreign_chain(&mut self, table: &ListedTable, chain: &ListedChain) {
-        const WHY: &str = "a chain of another program at the same hook";
-        let ChainBase::Filter(_, priority, policy) = chain.base else { return };
-        let policy = if policy == Policy::Drop { " policy drop" } else { " policy accept" };
-        self.unsaid_rule(WHY, table, &chain.name, &["priority ", &priority.to_string(), policy].concat());
-        for rule in &chain.rules {
-            self.unsaid_rule(WHY, table, &chain.name, &rule.text);
-        }
-    }
-
-    /// Chains that were not followed, and those at hooks that the language does not know.
-    fn left_over(&mut self) {
-        self.flat.sort();
-        for table in self.tables {
-            let led = Led::new(table);
-            for (at, chain) in table.chains.iter().enumerate() {
-                let why = match &chain.base {
-                    ChainBase::Filter(..) => continue,
-                    ChainBase::Other(why) if self.compares() || why.ends_with(DROPS) => why.as_str(),
-                    ChainBase::None if self.flat.is_said(table, at) => continue,
-                    // What does nothing needs no words.
-                    _ if !self.compares() && self.flat.is_idle(table, at, 0) => continue,
-                    // Nor what no packet comes to.
-                    ChainBase::None if !self.compares() && !led.to(&chain.name) => continue,
-                    ChainBase::Other(why) => why.as_str(),
-                    ChainBase::None => "a rule could not be followed into this chain",
-                };
-                // One without rules is there all the same.
-                if chain.rules.is_empty() && self.compares() {
-                    self.unsaid(why, &["table ", &table.title, " chain ", &chain.name].concat());
-                }
-                for rule in &chain.rules {
-                    self.unsaid_rule(why, table, &chain.name, &rule.text);
-                }
-            }
-        }
-    }
-}
-
-/// Where the rules of a table lead.
-struct Led<'t> {
-    /// Sorted.
-    names: Vec<&'t str>,
-    /// The texts of rules that are not understood.
-    texts: Vec<&'t str>,
-    /// Whether one of them asks a map of verdicts, which may lead to any chain.
-    maps: bool,
-}
-
-impl<'t> Led<'t> {
-    fn new(table: &'t ListedTable) -> Led<'t> {
-        let (mut names, mut texts) = (Vec::new(), Vec::new());
-        for rule in table.chains.iter().flat_map(|chain| &chain.rules) {
-            match &rule.parts {
-                Ok(parts) => {
-                    names.extend(parts.iter().filter_map(|part| Some(part.to.as_ref()?.chain.as_str())))
-                }
-                Err(_) => texts.push(rule.text.as_str()),
-            }
-        }
-        names.sort_unstable();
-        let maps = texts.iter().any(|text| text.contains("vmap "));
-        Led { names, texts, maps }
-    }
-
-    /// Whether a rule may lead to a chain.
-    fn to(&self, chain: &str) -> bool {
-        self.maps
-            || self.names.binary_search(&chain).is_ok()
-            || self.texts.iter().any(|text| text.contains(chain))
     }
 }
 
@@ -586,12 +372,6 @@ fn parts(rules: &[ListedRule]) -> Vec<&RulePart> {
 /// The number of the statement that a rule was made from.
 fn origin(rule: &ListedRule) -> u32 {
     rule.parts.as_ref().ok().and_then(|parts| parts.first()).map_or(0, |part| part.rule.origin)
-}
-
-/// The group whose chain this is: all of its rules are of ours.
-fn group_of(chain: &ListedChain) -> Option<Name> {
-    let name = chain.name.strip_prefix(GROUP_PREFIX).and_then(Name::new);
-    name.filter(|_| chain.rules.iter().all(|rule| origin(rule) > 0))
 }
 
 fn begins_several(part: &RulePart) -> bool {

@@ -89,6 +89,7 @@ fn action(group: RuleGroup<'_>) -> Option<Action> {
                 NatKind::Dnat => Action::Dnat,
                 NatKind::Redirect => Action::Redirect,
             },
+            (PacketVerdict::Return, None) if group.of.is_some() => Action::Return,
             (PacketVerdict::Next, Some(chain)) => match chain.strip_prefix(GROUP_PREFIX) {
                 Some(name) => Action::Group(Name::new(name)?),
                 None => continue,

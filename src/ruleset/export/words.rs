@@ -2,7 +2,7 @@
 //! What stands beside a statement: how the kernel's rule answers those whom it refuses, why a rule is none,
 //! and text that is safe in a comment.
 
-use crate::plan::listed::RulePart;
+use crate::plan::listed::{LogDetail, RulePart};
 use crate::plan::{Field, PacketVerdict, Reject, Rule};
 use crate::ruleset::ast::proto;
 
@@ -19,7 +19,7 @@ pub(super) fn answered(part: &RulePart) -> Result<(Vec<RulePart>, &str), &'stati
     let listed = part.rule.tests.iter().find(|test| of_proto(test));
     let other = listed.is_some_and(|test| test.passes(proto::TCP.into()) == Some(false));
     let several = part.rule.proto.is_none() && !other;
-    let (mut all, mut one) = (Vec::new(), part.clone());
+    let (mut all, mut one) = (Vec::new(), RulePart { logs: LogDetail::Usual, ..part.clone() });
     let PacketVerdict::Reject(reject) = part.rule.verdict else { return Ok((vec![one], "")) };
     let note = if part.answer.is_empty() { "icmpx port-unreachable" } else { part.answer.as_str() };
     let note = match part.rule.proto {

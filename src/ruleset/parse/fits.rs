@@ -51,7 +51,7 @@ impl StatementReader<'_, '_> {
         if rule.action.is_nat() || rule.dir.is_nat() || rule.to.is_some() {
             self.misfits(&translation(rule));
         }
-        if rule.limit.is_some() || more {
+        if rule.limit.is_some() || more || rule.action == Action::Return {
             self.misfits(&bounds(rule));
         }
         if rule.dir == Direction::Bridge || more {
@@ -197,12 +197,34 @@ fn frames(rule: &RuleStatement) -> [Misfit; 9] {
     ]
 }
 
+/// Whether a rule is one of the kernel for sure, so that a bound of it needs no chain of its own.
+fn is_single(rule: &RuleStatement) -> bool {
+    let link = |list: &InterfaceList| match list {
+        InterfaceList::Names { not, names } => *not || names.len() == 1,
+        _ => matches!(list, InterfaceList::Any | InterfaceList::Every),
+    };
+    let lists = [rule.src.len(), rule.dst.len(), rule.sport.len(), rule.dport.len()];
+    rule.family.is_some()
+        && rule.ratelimit.is_none()
+        && lists.iter().all(|len| *len < 2)
+        && link(&rule.iif)
+        && link(&rule.oif)
+        && rule.ct & (ct::DNAT | ct::SNAT) == 0
+}
+
 /// What does not go with the keys that bound something, or that say where something goes.
-fn bounds(rule: &RuleStatement) -> [Misfit; 4] {
+fn bounds(rule: &RuleStatement) -> [Misfit; 7] {
     let has = |row: u8| rule.extra(row).is_some();
     let extra = |row: u8| key::EXTRA + usize::from(row);
     let limit = rule.limit.is_some();
+    let leaves = rule.action == Action::Return;
+    let several = leaves && !is_single(rule);
+    let one =
+        "what leaves a group is bounded by one rule: family=ip or family=ip6, one address, one interface";
     [
+        misfit(key::ACTION, leaves && rule.group.is_none(), " needs group", "only a group can be left"),
+        misfit(key::LIMIT, several && limit, " with action=return", one),
+        misfit(extra(at::CONNS), several && has(at::CONNS), " with action=return", one),
         misfit(
             key::RATELIMIT,
             rule.action == Action::Log && limit && rule.ratelimit.is_some(),

@@ -7,7 +7,7 @@ use mef::base::name::{IfName, Name};
 use mef::base::range::Family;
 use mef::plan::{Chain, Direction, Policy, Rule, Set, Sink};
 use mef::ruleset::needs::{Behind, Situation, SshSession};
-use mef::ruleset::{Files, RuleSet, canonical, check, compile::compile};
+use mef::ruleset::{Files, RuleSet, Trees, canonical, check, compile::compile};
 use std::io;
 
 struct Text<'a>(&'a [u8]);
@@ -48,7 +48,7 @@ pub fn run(data: &[u8]) {
     if let Ok(printed) = canonical(data) {
         assert_eq!(canonical(printed.as_bytes()).ok().as_deref(), Some(printed.as_str()));
     }
-    let set = RuleSet::read("main", &mut Text(data));
+    let set = RuleSet::read("main", &mut Text(data), Trees::All);
     for (file, problem) in &set.problems {
         let file = &set.files[usize::from(*file)];
         assert!(problem.col >= 1 && problem.len >= 1);
@@ -69,7 +69,7 @@ pub fn run(data: &[u8]) {
             behind,
             now: Wall(1_800_000_000),
         };
-        let host = check::Host { has_interface: &|name| name == "eth0", situation: &all, thorough: true };
+        let host = check::Host { has_interface: &|name| name == "eth0", situation: &all };
         let _ = check::warnings(&set, &host);
         compile(&set, &IfName::new("wan0").into_iter().collect::<Vec<_>>(), &mut Nothing);
     }

@@ -183,6 +183,7 @@ impl Written {
             ("mark", rng.bool(), pick(rng, &["0x1", "5", "0x4000/0x4000", "!0x2/0xff", "0/1"]).to_owned()),
             ("uid", dir == "out" && rng.bool(), pick(rng, &["0", "5,1000", "!33"]).to_owned()),
             ("gid", dir == "out" && rng.bool(), pick(rng, &["0", "5,1000", "!33"]).to_owned()),
+            ("ttl", rng.bool(), pick(rng, &["64", "!255", "1-3,9", "0"]).to_owned()),
             ("dscp", rng.bool(), pick(rng, &["ef", "cs1-cs3,46", "!af11", "0", "63"]).to_owned()),
             ("mac", dir != "out" && rng.bool(), pick(rng, &MACS).to_owned()),
             ("days", rng.bool(), pick(rng, &["mon-fri", "sun,wed", "!sat", "0-6"]).to_owned()),
