@@ -46,6 +46,7 @@ mod daemon {
     mod hostnames;
     mod judge;
     mod notify;
+    mod observer;
     mod owner;
     mod patience;
     mod regress;
