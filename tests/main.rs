@@ -37,6 +37,7 @@ mod daemon {
     mod around;
     mod bad_input;
     mod confine;
+    mod container;
     mod crash;
     mod dnsbl;
     mod escalate;
