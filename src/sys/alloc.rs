@@ -208,11 +208,7 @@ unsafe impl GlobalAlloc for Malloc {
         let is_large = layout.size() > LARGE && size > LARGE;
         match ARENA.place(memory) {
             Some(at) if ARENA.fit(at, layout.size(), size) => return memory,
-            None if FRESH.holds(memory) => {
-                if FreshHeap::fits(layout.size(), size) {
-                    return memory;
-                }
-            }
+            None if FRESH.holds(memory) && FreshHeap::fits(layout.size(), size) => return memory,
             None if !FRESH.is_open() || is_large => {
                 // SAFETY: the caller has it from the C library, with an alignment that all memory has.
                 return unsafe { libc::realloc(memory.cast::<c_void>(), size) }.cast();

@@ -180,7 +180,7 @@ fn no_place_is_left(pid: u32) {
             flags.push(line);
         }
     }
-    assert!(large.iter().all(|size| size % 64 == 0) && (1..=2).contains(&large.len()), "{maps}");
+    assert!(large.iter().all(|size| size.is_multiple_of(64)) && (1..=2).contains(&large.len()), "{maps}");
     assert!(flags.iter().all(|flags| flags.contains(" nh")), "{flags:?}");
 }
 

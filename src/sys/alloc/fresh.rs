@@ -126,7 +126,7 @@ mod tests {
         let mut last = BlockSize { class: 0, bytes: 16 };
         for bytes in 0..=LARGE {
             let size = BlockSize::of(bytes);
-            assert!(size.bytes >= bytes && size.class < SIZES && size.bytes % UNIT == 0, "{bytes}");
+            assert!(size.bytes >= bytes && size.class < SIZES && size.bytes.is_multiple_of(UNIT), "{bytes}");
             assert!(size.bytes - bytes < UNIT.max(bytes.div_ceil(4)) || bytes == 0, "{bytes}: {size:?}");
             assert!(size == last || size.class == last.class + 1 && size.bytes > last.bytes, "{bytes}");
             last = size;
@@ -142,7 +142,7 @@ mod tests {
         let blocks: Vec<*mut u8> = (0..100).map(|n| heap.take(n * 40)).collect();
         let distinct: std::collections::BTreeSet<_> = blocks.iter().collect();
         assert_eq!(distinct.len(), 100);
-        assert!(blocks.iter().all(|block| heap.holds(*block) && block.addr() % UNIT == 0));
+        assert!(blocks.iter().all(|block| heap.holds(*block) && block.addr().is_multiple_of(UNIT)));
         let [a, b] = [blocks[10], blocks[11]];
         // SAFETY: both are of this heap, for so many bytes.
         unsafe { heap.give_back(a, 400) };
