@@ -82,6 +82,7 @@ mod firewall {
     mod packets;
     mod scan;
     mod seen;
+    mod switch;
     mod unproven;
     mod upgrade;
 }
