@@ -59,6 +59,32 @@ fn every_rule_has_examples_of_all_kinds() {
 }
 
 #[test]
+fn the_page_names_the_rules_that_count_more_or_less_by_mode() {
+    let page = include_str!("../../rootfs/usr/share/doc/mef/service-rules.md");
+    let table = page.split("| rule | left out with").nth(1).unwrap().split("\n\n").next().unwrap();
+    let mut named = Vec::new();
+    for row in table.lines().skip(2) {
+        let [_, names, normal, aggressive, _] = row.split('|').collect::<Vec<_>>()[..] else {
+            panic!("{row}")
+        };
+        let names = names.split(',').map(|name| name.trim().trim_matches('`').to_owned());
+        named.extend(names.map(|name| (name, !normal.trim().is_empty(), !aggressive.trim().is_empty())));
+    }
+    named.sort();
+    let mut have = Vec::new();
+    for file in rules() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let [normal, aggressive] =
+            ["normal", "aggressive"].map(|mode| text.contains(&format!("\nfailregex[{mode}]")));
+        if normal || aggressive {
+            have.push((file.file_stem().unwrap().to_str().unwrap().to_owned(), normal, aggressive));
+        }
+    }
+    have.sort();
+    assert_eq!(named, have, "the rule, and what it has for normal and aggressive");
+}
+
+#[test]
 fn all_rules_at_once_read_what_they_would_read() {
     let dir = std::env::temp_dir().join(format!("mef-services-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
