@@ -378,6 +378,15 @@ struct ServiceRuleReader<'r> {
     part: usize,
 }
 
+impl ServiceRule {
+    /// Whether all that it could count is for modes that count more than its own.
+    #[must_use]
+    pub fn is_of_other_modes(&self) -> bool {
+        let reaches = |pattern: &FailPattern| self.mode.reaches(pattern.least);
+        self.engine == Engine::Pattern && !self.fail.is_empty() && !self.fail.iter().any(reaches)
+    }
+}
+
 impl ServiceRuleReader<'_> {
     /// One line of the file.
     fn entry(&mut self, entry: &IniEntry<'_>, problems: &mut Vec<Problem>) {
@@ -467,12 +476,13 @@ fn complete(rule: &mut ServiceRule, reader: &WebscanReader, problems: &mut Vec<P
             "the engine of a container writes files: source=file",
         );
     }
-    if !rule.fail.iter().any(|pattern| rule.mode.reaches(pattern.least)) && !web {
-        let hint = match rule.fail.is_empty() {
-            true => "it needs a failregex= in section [rule]",
-            false => "each failregex= is for another mode=",
-        };
-        say(Severity::Error, "the rule can never match", hint);
+    if !web && (rule.fail.is_empty() || rule.is_of_other_modes()) {
+        if rule.fail.is_empty() {
+            say(Severity::Error, "the rule can never match", "it needs a failregex= in section [rule]");
+        } else {
+            // [defaults] may bring that on a rule that has done nothing wrong.
+            say(Severity::Warning, "the rule is off", "each failregex= is for another mode=");
+        }
     }
     match rule.source {
         Source::File if rule.files.is_empty() => {

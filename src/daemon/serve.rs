@@ -78,7 +78,7 @@ impl ControlService for ControlHandler<'_> {
             Request::Unbanned { addr, permanent, was_banned, written } => {
                 let which = if permanent { WhichBans::All } else { WhichBans::Timed };
                 self.judge.unbanned(self.now, (addr.as_ref(), which), was_banned);
-                self.judge.remember_unban(addr.as_ref(), permanent, written);
+                self.judge.remember_unban(self.now.wall, (addr.as_ref(), which), written);
                 say(to, &"ok");
                 return Then::Next;
             }

@@ -13,7 +13,7 @@ pub use options::{Outside, all_options, journal, options, scope};
 use crate::ban::WhichBans;
 use crate::ban::{Ban, BanOutcome, BanReport, Failure, Repeat, Scope};
 use crate::base::clock::{Span, Wall};
-use crate::base::range::{Range, split};
+use crate::base::range::{Range, merge, split};
 use crate::firewall::backend::Backend;
 use crate::firewall::end_connections;
 use crate::state::StateError;
@@ -333,24 +333,51 @@ impl Enforcer {
                 });
             });
         }
-        // Who had no ban is no news, and nothing of him is to be put back.
-        let had = counts.iter().zip(ranges).filter(|(count, _)| **count > 0);
-        had.for_each(|(_, range)| self.remember_lifting(range, now, note));
-        Ok(Lifted { counts, written: self.write_lifting(note) })
+        Ok(self.lifted(now, ranges, counts, note))
     }
 
-    /// Ends bans that were made since a command has ended those before them; how many there were.
+    /// Ends bans that were made since a command has ended those before them, of these or of all that `which`
+    /// says. Those by hand stay: who unbans first and then bans means the ban.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn unban_again(&mut self, now: Wall, addr: &Range, note: WarnFn<'_>) -> Result<usize, Failure> {
+    pub fn unban_again(
+        &mut self,
+        now: Wall,
+        (addr, which): (Option<&Range>, WhichBans),
+        note: WarnFn<'_>,
+    ) -> Result<Lifted, Failure> {
         let _held = self.hold(note);
-        let count = self.guard.unban(&[*addr], &[])?.into_iter().sum();
-        if count > 0 {
-            self.remember_lifting(addr, now, note);
-            self.write_lifting(note);
-        }
-        Ok(count)
+        let Some(ranges) = self.not_by_hand(now, (addr, which)) else {
+            return Ok(Lifted { counts: Vec::new(), written: self.lift_all(which, note)? });
+        };
+        let counts = self.guard.unban(&ranges, &[])?;
+        Ok(self.lifted(now, &ranges, counts, note))
+    }
+
+    /// What of a range, or of all bans, nobody has banned by hand since a command has ended its bans, and has
+    /// written that into the journal; none if that is all bans.
+    fn not_by_hand(&mut self, now: Wall, (addr, which): (Option<&Range>, WhichBans)) -> Option<Vec<Range>> {
+        let (mut by_hand, mut bans) = (Vec::new(), Vec::new());
+        self.each_live(now, &mut |entry| {
+            if entry.rule.is_empty() {
+                by_hand.push(Range::from(entry.addr));
+            } else if addr.is_none() && (which == WhichBans::All || entry.until.is_some()) {
+                bans.push(Range::from(entry.addr));
+            }
+        });
+        merge(&mut by_hand);
+        bans.extend(addr);
+        let all = addr.is_none() && by_hand.is_empty();
+        (!all).then(|| bans.iter().flat_map(|range| split(range, &by_hand)).collect())
+    }
+
+    /// The journal hears of ends in the kernel. Who had no ban is no news, and nothing of him is to be put
+    /// back.
+    fn lifted(&mut self, now: Wall, ranges: &[Range], counts: Vec<usize>, note: WarnFn<'_>) -> Lifted {
+        let had = counts.iter().zip(ranges).filter(|(count, _)| **count > 0);
+        had.for_each(|(_, range)| self.remember_lifting(range, now, note));
+        Lifted { counts, written: self.write_lifting(note) }
     }
 
     fn remember_lifting(&mut self, range: &Range, now: Wall, note: WarnFn<'_>) {
@@ -366,25 +393,40 @@ impl Enforcer {
     /// What the kernel refused.
     pub fn unban_all(&mut self, which: WhichBans, note: WarnFn<'_>) -> Result<bool, Failure> {
         let _held = self.hold(note);
+        self.lift_all(which, note)
+    }
+
+    fn lift_all(&mut self, which: WhichBans, note: WarnFn<'_>) -> Result<bool, Failure> {
         self.guard.unban_all(which)?;
-        self.remember(&JournalRecord::Note(everybody(), clock::wall(), ""), note);
-        self.remember(cleared(which), note);
+        self.remember_end(which, note);
         Ok(self.write_lifting(note))
     }
 
+    fn remember_end(&mut self, which: WhichBans, note: WarnFn<'_>) {
+        self.remember(&JournalRecord::Note(everybody(), clock::wall(), ""), note);
+        self.remember(cleared(which), note);
+    }
+
     /// The journal takes in a lifting by a command, if that could not write it, or if bans that it has ended
-    /// may still be waiting here. Without an address it is all bans, `permanent` or only those that have an
-    /// end.
-    pub fn remember_unban(&mut self, addr: Option<&Range>, permanent: bool, written: bool, note: WarnFn<'_>) {
+    /// may still be waiting here. Without an address it is all bans that `which` says.
+    pub fn remember_unban(
+        &mut self,
+        now: Wall,
+        (addr, which): (Option<&Range>, WhichBans),
+        written: bool,
+        note: WarnFn<'_>,
+    ) {
         if written && self.pending() == 0 {
             return;
         }
-        match addr {
-            Some(addr) => self.remember_lifting(addr, clock::wall(), note),
-            None => {
-                self.remember(&JournalRecord::Note(everybody(), clock::wall(), ""), note);
-                self.remember(cleared(if permanent { WhichBans::All } else { WhichBans::Timed }), note);
-            }
+        let ranges = match addr {
+            // What the journal has by hand may be what was to end.
+            _ if !written => addr.map(|addr| vec![*addr]),
+            _ => self.not_by_hand(now, (addr, which)),
+        };
+        match ranges {
+            Some(ranges) => ranges.iter().for_each(|range| self.remember_lifting(range, now, note)),
+            None => self.remember_end(which, note),
         }
         self.late = true;
     }

@@ -245,9 +245,12 @@ fn jail(jails: &JailFiles<'_>, jail: &str, services: &str, to: &mut Migration) -
         imported(jails.root, jail, (&filter, &parameters), &keys, to);
         return None;
     };
-    let in_filter = parameters.split([',', ']']).find_map(|part| part.trim().strip_prefix("mode="));
-    match jails.wanted(jail, "mode").as_deref().or(in_filter).map(|mode| mode.trim_matches(['"', '\''])) {
-        None | Some("normal" | "more") => {}
+    let set = parameters.split([',', ']']).filter_map(|part| part.split_once('='));
+    let in_filter = set.filter(|(key, _)| key.trim() == "mode").map(|(_, mode)| mode).next();
+    // What a jail tells its filter itself decides there.
+    let wanted = jails.wanted(jail, "mode");
+    match in_filter.or(wanted.as_deref()).map(|mode| mode.trim().trim_matches(['"', '\''])) {
+        None | Some("normal") => {}
         Some("ddos" | "extra" | "aggressive") if has_aggressive(ours) => keys += "mode=aggressive\n",
         Some(mode) => {
             to.note(&["jail ", jail, ": mode=", mode, ": mef rules ", ours, " shows what counts here"])

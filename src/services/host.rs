@@ -59,8 +59,9 @@ pub fn of_syslog(file: &str) -> bool {
 #[must_use]
 pub fn on(rule: &ServiceRule) -> (bool, String) {
     let found = match rule.enabled {
-        Enabled::True => return (true, "enabled=true".to_owned()),
         Enabled::False => return (false, "enabled=false".to_owned()),
+        _ if rule.is_of_other_modes() => return (false, "each failregex= is for another mode=".to_owned()),
+        Enabled::True => return (true, "enabled=true".to_owned()),
         Enabled::Auto => found(rule),
     };
     match found {

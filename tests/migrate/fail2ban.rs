@@ -31,6 +31,9 @@ fn jails_are_changes_of_rules_and_what_ships_is_not_taken_over() {
         [sshd]\nenabled = true\nport = ssh,2222\nmaxretry = 3\nfindtime = 1d 12h\nmode = aggressive\n\
         [nginx-http-auth]\nenabled = true\nlogpath = /srv/log/error.log\n   /srv/log/other.log\n\
         [postfix]\nenabled = true\nbantime = -1\nmode = rbl\n[dovecot]\nenabled = false\nmaxretry = 1\n\
+        [exim]\nenabled = true\nmode = aggressive\nfilter = exim[mode=normal]\n\
+        [sendmail-reject]\nenabled = true\nmode = normal\nfilter = sendmail-reject[mode = \"aggressive\"]\n\
+        [courier-auth]\nenabled = true\nmode = more\n\
         [recidive]\nenabled = true\n[nosuch]\nenabled = true\nport = 8080\n\
         [myapp]\nenabled = true\nlogpath = /var/log/myapp.log\nport = 8080\n";
     let root = tree(&net, local);
@@ -53,6 +56,10 @@ fn jails_are_changes_of_rules_and_what_ships_is_not_taken_over() {
          files=/srv/log/error.log,/srv/log/other.log\n"
     );
     assert!(rule("postfix.local").ends_with("bantime=permanent\n"));
+    // What a jail tells its filter decides, as in fail2ban.
+    assert!(
+        !rule("exim.local").contains("mode=") && rule("sendmail-abuse.local").contains("\nmode=aggressive\n")
+    );
     assert!(!net.path("root/etc/mef/rules.d/dovecot.local").exists(), "a jail that is off");
     let own = rule("myapp.conf");
     assert!(own.contains("programs=myapp,myother\n") && own.contains("ports=8080\n"), "{own}");
@@ -68,6 +75,7 @@ fn jails_are_changes_of_rules_and_what_ships_is_not_taken_over() {
         "[DEFAULT] destemail=root@example.org: programs that are told of bans: on_ban=",
         "bantime.increment is not set",
         "jail postfix: mode=rbl: mef rules postfix shows what counts here",
+        "jail courier-auth: mode=more: mef rules courier shows what counts here",
     ] {
         assert!(out.contains(note), "{note}\n{out}");
     }

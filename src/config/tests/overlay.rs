@@ -245,6 +245,22 @@ fn what_a_user_switched_off_stays_off() {
 }
 
 #[test]
+fn a_mode_for_all_rules_makes_no_rule_an_error_and_switches_no_other_off() {
+    let dir = ConfigDir::new("modes");
+    conf(&dir, "[defaults]\nmode=strict\n");
+    dir.put("rules.d/mine.conf", "[rule]\nprograms=sshd\nfailregex[normal]=^x <HOST>$\n");
+    let (rules, reported) = loaded(&dir);
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert!(reported[0].contains("warning: the rule is off"), "{reported:?}");
+    let on = |name: &str| crate::services::on(&rules[name]);
+    assert_eq!(on("mine"), (false, "each failregex= is for another mode=".to_owned()));
+    assert!(on("sshd").0 && on("sshd-keys").0);
+    conf(&dir, "");
+    let (rules, reported) = loaded(&dir);
+    assert!(reported.is_empty() && crate::services::on(&rules["mine"]).0, "{reported:?}");
+}
+
+#[test]
 fn words_of_other_programs_are_answered() {
     let reported = |text: &str| {
         let (_, problems) = parse_service("x", text.as_bytes());

@@ -317,9 +317,11 @@ fn patterns_of_modes() {
         assert_eq!(parse(text).1, [*want], "{text}");
     }
     let none = "programs=p\nfailregex[aggressive]=x\n";
-    let want = "Error 0:1+1 the rule can never match | each failregex= is for another mode=";
+    let want = "Warning 0:1+1 the rule is off | each failregex= is for another mode=";
     assert_eq!(parse(none).1, [want]);
-    assert!(parse(&[none, "mode=aggressive"].concat()).0.is_some());
+    assert!(parse(none).0.unwrap().is_of_other_modes());
+    let other = parse(&[none, "mode=aggressive"].concat());
+    assert!(other.1.is_empty() && !other.0.unwrap().is_of_other_modes());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! What has to outlive the daemon: the journal is written, kept small, and read back.
 
 use super::Judge;
+use crate::ban::WhichBans;
 use crate::base::clock::{Now, Wall};
 use crate::base::count::count;
 use crate::base::range::Range;
@@ -26,8 +27,13 @@ impl Judge {
     }
 
     /// Keeps in mind a lifting by a command, which could write it or not.
-    pub(in crate::daemon) fn remember_unban(&mut self, addr: Option<&Range>, permanent: bool, written: bool) {
-        self.enforcer.remember_unban(addr, permanent, written, &mut |_| ());
+    pub(in crate::daemon) fn remember_unban(
+        &mut self,
+        now: Wall,
+        whom: (Option<&Range>, WhichBans),
+        written: bool,
+    ) {
+        self.enforcer.remember_unban(now, whom, written, &mut |_| ());
     }
 
     /// Writes the journal, and waits for the disk.

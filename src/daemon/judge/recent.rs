@@ -67,18 +67,17 @@ impl Judge {
     ) -> Result<usize, Failure> {
         let Judge { counted, enforcer, .. } = self;
         let recent = &counted.recent;
+        // What could not be written waits there, and is tried again.
+        let mut again = |addr: Option<&Range>| -> Result<usize, Failure> {
+            let lifted = enforcer.unban_again(now.wall, (addr, which), &mut syslog::warn)?;
+            Ok(lifted.counts.iter().sum())
+        };
         match addr {
-            Some(addr) if recent.may_have(addr, now.mono) => {
-                enforcer.unban_again(now.wall, addr, &mut syslog::warn)
+            Some(addr) if !recent.may_have(addr, now.mono) => Ok(0),
+            None if !recent.overflows(now.mono) => {
+                recent.ended_by(which, now.mono).try_fold(0, |sum, addr| Ok(sum + again(Some(&addr))?))
             }
-            Some(_) => Ok(0),
-            None if recent.overflows(now.mono) => {
-                enforcer.unban_all(which, &mut syslog::warn)?;
-                Ok(0)
-            }
-            None => recent
-                .ended_by(which, now.mono)
-                .try_fold(0, |sum, addr| Ok(sum + enforcer.unban_again(now.wall, &addr, &mut syslog::warn)?)),
+            addr => again(addr),
         }
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use super::*;
-use crate::ban::Options;
+use crate::ban::{Options, Repeat};
 use crate::base::clock::Span;
 use crate::config::{load_rule, parse_global};
 use crate::daemon::policy;
@@ -328,6 +328,31 @@ fn a_ban_made_before_an_unban_is_heard_of_does_not_outlast_it() {
         assert!(!host.drops("192.0.2.1"));
         host.fails("192.0.2.1", 3);
         assert!(host.drops("192.0.2.1"), "what comes later counts");
+    }
+}
+
+#[test]
+fn a_ban_by_hand_after_an_unban_outlasts_what_the_daemon_hears_of_it() {
+    let whom = range("192.0.2.1");
+    // The daemon has banned whom it is about, or so many that it may be anybody.
+    for (named, bans) in [(Some(&whom), 1..2), (None, 1..2), (Some(&whom), 2..12), (None, 2..12)] {
+        let mut host = JudgeHost::new("", "", &[]);
+        host.fails("192.0.2.1", 3);
+        host.judge.enforcer.unban(host.now.wall, &[whom], &mut |e| panic!("{e}")).unwrap();
+        for last in bans.clone() {
+            host.fails(&format!("192.0.2.{last}"), 3);
+        }
+        let ban = Ban::for_packets(whom, Span::Secs(86_400), "", 0);
+        let now = host.now;
+        host.judge.enforcer.ban(now.wall, &[ban], Repeat::Prolongs, &mut |_, _| (), &mut |e| panic!("{e}"));
+        host.judge.unbanned(now, (named, WhichBans::Timed), true);
+        host.judge.remember_unban(now.wall, (named, WhichBans::Timed), true);
+        let others = named.is_some() && bans.end > 2;
+        for again in 0..2 {
+            assert!(host.drops("192.0.2.1"), "{named:?} {bans:?} {again}");
+            assert_eq!(host.drops("192.0.2.2"), others, "{named:?} {bans:?} {again}: those of rules end");
+            host.reboot(&[]);
+        }
     }
 }
 
