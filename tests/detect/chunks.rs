@@ -69,9 +69,17 @@ fn of_blocks(confs: &[Conf]) {
     let seed = 0x6d65_6608;
     let mut rng = fastrand::Rng::with_seed(seed);
     let (mut by_rule, mut long) = (vec![0; confs.len()], 0);
+    // Something of each rule, as it is, again and again: chance might leave one out.
+    let hit = |conf: &Conf| Some(conf.examples.iter().find(|e| e.0.is_some())?.1.clone());
+    let each_rules: Vec<_> = confs.iter().filter_map(hit).collect();
+    let mut each_rules = each_rules.iter().cycle();
     for round in 0..20 {
         let mut text = Vec::new();
         for _ in 0..rng.usize(1..200) {
+            if rng.u8(..8) == 0 {
+                text.extend_from_slice(each_rules.next().unwrap());
+                text.push(b'\n');
+            }
             text.extend(line(&mut rng, &examples));
             text.extend_from_slice(rng.choice([&b"\n"[..], b"\n", b"\n", b"\r\n", b"\n\n"]).unwrap());
         }

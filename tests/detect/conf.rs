@@ -23,7 +23,17 @@ pub struct Conf {
 }
 
 impl Conf {
+    /// With what it counts in every mode: what is hostile in one is in another.
     pub fn read(name: &str) -> Conf {
+        Conf::read_but(name, &[])
+    }
+
+    /// As a host has it that says nothing of modes.
+    pub fn normal(name: &str) -> Conf {
+        Conf::read_but(name, &["aggressive"])
+    }
+
+    fn read_but(name: &str, left_out: &[&str]) -> Conf {
         let path = format!("{}/rootfs/etc/mef/rules.d/{name}.conf", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
         let rule = mef::config::parse_service(name, text.as_bytes()).0.unwrap();
@@ -40,7 +50,6 @@ impl Conf {
             successes: vec![],
         };
         for line in text.lines() {
-            // With all that it may count: what is hostile in one mode is in another.
             let marked = line.strip_prefix("#+[").and_then(|line| line.split_once("] "));
             if let Some(example) = line.strip_prefix("#+ ").or(marked.map(|(_, example)| example)) {
                 let (addr, line) = example.split_once(' ').unwrap();
@@ -54,7 +63,9 @@ impl Conf {
                 assert!(!value.contains(" #") && !value.contains(" ;"), "would be a comment: {line}");
                 assert_eq!(value.trim(), value, "{line}");
                 let (key, weight) = key.split_once('@').unwrap_or((key, "1"));
-                match (key.split_once('[').map_or(key, |(key, _)| key), weight) {
+                let (key, mode) = key.split_once('[').unwrap_or((key, ""));
+                match (key, weight) {
+                    ("failregex", _) if left_out.contains(&mode.trim_end_matches(']')) => {}
                     ("failregex", weight) => conf.fail.push((weight.parse().unwrap(), value.into())),
                     ("successregex", _) => conf.success.push(value.into()),
                     ("ignoreregex", _) => conf.ignore.push(value.into()),

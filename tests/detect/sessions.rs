@@ -8,7 +8,7 @@ fn attempts(rule: &str, lines: &[&str]) -> (u32, usize) {
     let program = rule.split('-').next().unwrap();
     let block: String = lines.iter().map(|l| format!("Nov 22 21:41:03 host {program}[7]: {l}\n")).collect();
     let (mut sum, mut count) = (0, 0);
-    Conf::read(rule).detector().block(1, block.as_bytes(), &mut |_, _, hit| {
+    Conf::normal(rule).detector().block(1, block.as_bytes(), &mut |_, _, hit| {
         assert_eq!(hit.addr.to_string(), "192.0.2.1", "{block}");
         sum += u32::from(hit.weight);
         count += usize::from(!hit.success);
@@ -161,7 +161,7 @@ fn recorded(rule: &str, log: &str, refused: &[&str], named: &[&str]) {
     want.retain(|_, count| *count > 0);
     let mut got: BTreeMap<u32, u32> = BTreeMap::new();
     let mut last = None;
-    Conf::read(rule).detector().block(1, text.as_bytes(), &mut |number, line, hit| {
+    Conf::normal(rule).detector().block(1, text.as_bytes(), &mut |number, line, hit| {
         assert_eq!(text.lines().nth(number).map(str::as_bytes), Some(line), "line {number}");
         assert!(last < Some(number));
         last = Some(number);
@@ -203,7 +203,7 @@ fn a_recorded_log_of_dropbear() {
 /// An unknown name and its passwords are one way to fail, in whichever order the patterns stand.
 #[test]
 fn what_accompanies_an_attempt_is_no_other_way() {
-    let mut detector = Conf::read("sshd").detector();
+    let mut detector = Conf::normal("sshd").detector();
     let mut ways = Vec::new();
     for message in [
         "Invalid user nosuch from 192.0.2.1 port 4711",
