@@ -49,8 +49,10 @@ pub(super) fn rule(sets: &RuleSet, group: RuleGroup<'_>) -> Option<String> {
     // What holds for one family may be clear without saying so.
     for family in [None, first].into_iter().take(if first.is_some() { 2 } else { 1 }) {
         rule.family = family;
-        if compiles_to(sets, &rule, group) {
-            return text(&Statement::Rule(Box::new(rule)));
+        if compiles_to(sets, &rule, group)
+            && let Some(text) = text(&Statement::Rule(Box::new(rule.clone())))
+        {
+            return Some(text);
         }
     }
     if rule.src.is_empty() && rule.dst.is_empty() {
