@@ -40,7 +40,8 @@ check "in both directions" asks right 10.1.0.2 80
 if mef load /tmp/frames.rules 2>/tmp/refused; then
     pass "the kernel has loaded what tracks bridges by itself"
 else
-    check "a kernel that does not track bridges says which module does" grep -q nf_conntrack_bridge /tmp/refused
+    check "a kernel that does not track bridges says which module does" \
+        grep -q nf_conntrack_bridge /tmp/refused
     check "the module is there" modprobe nf_conntrack_bridge
     check "then the rules are loaded" mef load /tmp/frames.rules
 fi
