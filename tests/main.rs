@@ -37,7 +37,6 @@ mod daemon {
     mod around;
     mod bad_input;
     mod confine;
-    mod container;
     mod crash;
     mod dnsbl;
     mod escalate;
@@ -47,7 +46,6 @@ mod daemon {
     mod hostnames;
     mod judge;
     mod notify;
-    mod observer;
     mod owner;
     mod patience;
     mod regress;

@@ -64,15 +64,6 @@ pub struct Confined {
     kept: Option<Needs>,
 }
 
-/// Which of the two processes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ProcessKind {
-    /// It bans.
-    Enforcer,
-    /// It reads lines.
-    Observer,
-}
-
 /// What the configuration needs of what could be given up.
 #[derive(Clone)]
 struct Needs {
@@ -120,13 +111,12 @@ impl Confined {
         let needs = Needs::of(conf, loaded, backend);
         self.bounding_set();
         self.user(&needs);
-        self.capabilities(&needs.capabilities);
+        self.capabilities(&needs);
         self.no_new_privileges();
         if self.level == Confine::Full {
             self.files(&needs);
             // The last one: it refuses the calls of all others.
             self.system_calls(&needs);
-            self.holds.push("logs read by a process of its own".to_owned());
         }
         self.kept = Some(needs);
         self
@@ -168,9 +158,10 @@ impl Confined {
         }
     }
 
-    fn capabilities(&mut self, needed: &[Capability]) {
-        let done = capability::keep_only(needed);
-        let kept: Vec<&str> = needed.iter().filter(|c| capability::has(**c)).map(|c| c.name).collect();
+    fn capabilities(&mut self, needs: &Needs) {
+        let done = capability::keep_only(&needs.capabilities);
+        let kept: Vec<&str> =
+            needs.capabilities.iter().filter(|c| capability::has(**c)).map(|c| c.name).collect();
         self.step(done, &["capabilities ", &kept.join(" ")].concat(), "capabilities");
     }
 
@@ -180,39 +171,14 @@ impl Confined {
     }
 
     fn files(&mut self, needs: &Needs) {
-        let done = needs.files(ProcessKind::Enforcer);
-        self.landlock(done);
+        match needs.files() {
+            Ok(version) => self.holds.push(format!("files (Landlock {version})")),
+            Err(e) => self.step(Err(e), "", "Landlock"),
+        }
     }
 
     fn system_calls(&mut self, needs: &Needs) {
         self.step(seccomp::enforce(needs.sockets), "system calls (seccomp)", "seccomp");
-    }
-
-    /// Whether lines are read by a process of their own.
-    pub(super) fn is_apart(&self) -> bool {
-        self.level == Confine::Full
-    }
-
-    /// Gives up, in the process that reads lines, all that only the other one needs: what is left is to read.
-    /// It was forked from that one, and has lost what that has.
-    pub fn observe(&self) -> Confined {
-        let mut own = Confined { level: self.level, holds: Vec::new(), missing: Vec::new(), kept: None };
-        let Some(needs) = &self.kept else { return own };
-        own.capabilities(&needs.observed());
-        let read = needs.files(ProcessKind::Observer);
-        own.landlock(read);
-        own.step(seccomp::enforce_observed(), "system calls (seccomp)", "seccomp");
-        // What the kernel lacks was told.
-        own.missing.retain(|what| !self.missing.contains(what));
-        own.log();
-        own
-    }
-
-    fn landlock(&mut self, done: Result<u32, Errno>) {
-        match done {
-            Ok(version) => self.holds.push(format!("files (Landlock {version})")),
-            Err(e) => self.step(Err(e), "", "Landlock"),
-        }
     }
 
     fn step(&mut self, done: Result<(), Errno>, what: &str, name: &str) {
@@ -315,12 +281,6 @@ impl Needs {
         }
     }
 
-    /// Capabilities of the process that reads lines: to read.
-    fn observed(&self) -> Vec<Capability> {
-        let reads = [capability::DAC_READ_SEARCH, capability::SYSLOG];
-        self.capabilities.iter().copied().filter(|c| reads.contains(c)).collect()
-    }
-
     /// Gives what is written to somebody.
     fn hand_over(&self, to: Identity) -> io::Result<()> {
         for dir in &self.own {
@@ -344,13 +304,11 @@ impl Needs {
         self.read.iter().any(|dir| path.starts_with(dir))
     }
 
-    /// Has the kernel refuse all other files to this process; the version of its Landlock.
-    fn files(&self, of: ProcessKind) -> Result<u32, Errno> {
-        let enforces = of == ProcessKind::Enforcer;
+    /// Has the kernel refuse all other files; the version of its Landlock.
+    fn files(&self) -> Result<u32, Errno> {
         let abstract_sockets = std::env::var_os("NOTIFY_SOCKET")
-            .is_some_and(|place| enforces && of_path(Path::new(&place)).starts_with(b"@"));
-        let ports = if enforces { &self.ports[..] } else { &[] };
-        let rules = Ruleset::new(Beside { ports, abstract_sockets })?;
+            .is_some_and(|place| of_path(Path::new(&place)).starts_with(b"@"));
+        let rules = Ruleset::new(Beside { ports: &self.ports, abstract_sockets })?;
         // What is not there cannot be allowed, and needs not be.
         let allow = |path: &Path, what| drop(rules.allow(path, what));
         // Wildcards are looked for everywhere; which files there are is no secret from who may search.
@@ -362,11 +320,9 @@ impl Needs {
         // that is theirs alone.
         ["/proc", "/run/log"].iter().chain(&HOST).for_each(|path| allow(Path::new(path), FileRights::Read));
         self.read.iter().for_each(|path| allow(path, FileRights::Read));
-        if enforces {
-            self.own.iter().for_each(|path| allow(path, FileRights::Own));
-            self.log_dir().iter().for_each(|path| allow(path, FileRights::Log));
-            allow(Path::new("/dev/null"), FileRights::Write);
-        }
+        self.own.iter().for_each(|path| allow(path, FileRights::Own));
+        self.log_dir().iter().for_each(|path| allow(path, FileRights::Log));
+        allow(Path::new("/dev/null"), FileRights::Write);
         if self.kmsg {
             allow(Path::new("/dev/kmsg"), FileRights::Read);
         }

@@ -116,9 +116,11 @@ impl Decider {
         &mut self,
         policies: Vec<ServicePolicy>,
         settings: &Settings,
+        allowed: Allowed,
         local: i32,
     ) -> bool {
-        (self.policies, self.proxies) = (policies, proxies(settings));
+        (self.policies, self.allowed) = (policies, allowed);
+        (self.proxies, self.protected) = (proxies(settings), self.protected.again());
         (self.syslog_trusted, self.local) = (settings.syslog_trusted, local);
         std::mem::replace(&mut self.ipv6_prefix, ipv6_prefix(settings)) != self.ipv6_prefix
     }
@@ -208,11 +210,6 @@ impl Decider {
             all.extend(new.filter(|new| all.iter().all(|other| other.source != new.source)));
         }
         all
-    }
-
-    /// Who counts as nobody's neighbour.
-    pub(super) fn alone(addr: IpAddr) -> IpNet {
-        IpNet::from(canonical(addr))
     }
 
     /// Who is counted and banned for `addr`. In an IPv6 prefix that somebody is in who must not be banned

@@ -2,7 +2,6 @@
 //! What the daemon does: lines become hits, hits become bans, and bans that would lock out the owner
 //! become a line in the log. What is decided by the way is `decide`'s.
 
-mod apart;
 mod backend;
 mod keep;
 mod kernel;
@@ -12,7 +11,6 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub(super) use apart::Counterpart;
 pub(super) use backend::log_moved;
 pub(super) use keep::{log_restored, restore};
 
@@ -22,25 +20,22 @@ use listed::FirstHits;
 use recent::RecentBans;
 
 use super::decide::{self, Decider, Decision, Exemption, Knowledge};
-use super::enforcer_link::{AskedKnowledge, TellingListener};
 use super::events::{BanEvent, Events};
 use super::notes::{Notes, Topic};
 use super::policy::ServicePolicy;
 use super::ports::ServedPorts;
 use super::punish::BanPolicy;
-use super::wire::ObserverOrder;
 use crate::ban::{Allowed, Ban, Damage, Failure, WhichBans};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::detect::observe::{KnownSources, Listener, Observer, Offence, Origin};
+use crate::detect::observe::{Listener, Observer, Offence, Origin};
 use crate::detect::tracker::Limits;
 use crate::detect::webscan::Excess;
 use crate::detect::{DetectRule, Hit};
 use crate::enforce::{Enforcer, all_options};
 use crate::firewall::backend::Backend;
 use crate::input::Item;
-use crate::sys::alloc::reuse_blocks;
 use crate::sys::{clock, random, syslog};
 use ipnet::IpNet;
 use std::os::fd::BorrowedFd;
@@ -99,7 +94,7 @@ impl Counted {
 
 /// Observes, decides, enforces, and reports, each by a part that does one of these.
 pub(super) struct Judge {
-    pub(super) observer: Observer,
+    observer: Observer,
     decider: Decider,
     enforcer: Enforcer,
     events: Events,
@@ -107,8 +102,6 @@ pub(super) struct Judge {
     pub(super) counted: Counted,
     ports: ServedPorts,
     first_hits: FirstHits,
-    /// Who does the other half of this, if that is another process.
-    pub(super) counterpart: Counterpart,
 }
 
 /// Tells what becomes of an offence.
@@ -139,28 +132,6 @@ fn report(
     }
 }
 
-/// Has lines looked through. Of a record, only rules that trust its sender hear.
-fn observe(
-    (observer, decider): (&mut Observer, &Decider),
-    (now, wanted): (Now, RuleBits),
-    item: Item<'_>,
-    (known, heard): (&dyn KnownSources, &mut dyn Listener),
-) {
-    match item {
-        // Live lines are timed by our own clock; stamps are for what was written while we were away.
-        Item::Block { lines, live, attested } => {
-            let origin = Origin { live, attested };
-            observer.block(now.mono, (wanted, lines), origin, known, heard);
-        }
-        Item::Record(record) => {
-            let wanted = decider.believed(observer.detector.rules(), wanted, &record);
-            let age = decide::record_age(now, &record);
-            let message = (record.program, record.pid, record.message);
-            observer.message(now.mono, wanted, message, age, (known, heard));
-        }
-    }
-}
-
 impl Judge {
     pub(super) fn new(
         rules: Vec<DetectRule>,
@@ -182,7 +153,6 @@ impl Judge {
             counted: Counted::default(),
             ports: ServedPorts::new(&settings.state_dir),
             first_hits: FirstHits::default(),
-            counterpart: Counterpart::None,
         };
         this.exempt_in_kernel();
         this.ports_in_kernel(clock::now());
@@ -206,7 +176,6 @@ impl Judge {
 
     /// Takes another allow list.
     pub(super) fn set_allowed(&mut self, mut allowed: Allowed) {
-        reuse_blocks();
         if allowed != self.decider.allowed {
             log::info!("{} on the allow list", count(allowed.len(), "range"));
         }
@@ -246,7 +215,6 @@ impl Judge {
         mut allowed: Allowed,
     ) -> Result<(), Failure> {
         self.commit(now);
-        reuse_blocks();
         let options = all_options(settings);
         if self.enforcer.guard().options().backend != options.backend {
             self.change_backend(options.clone(), settings, &allowed)?;
@@ -263,7 +231,7 @@ impl Judge {
         self.enforcer.set_kill(settings.kill_connections);
         self.enforcer.set_history(settings.history_max);
         self.enforcer.set_prompt(settings.state_sync.is_some());
-        let Judge { enforcer, decider, .. } = self;
+        let Judge { enforcer, decider, observer, .. } = self;
         if decider.ban_policy.reconfigure(settings, &policies) {
             let ban_policy = &mut decider.ban_policy;
             if let Err(e) =
@@ -272,29 +240,6 @@ impl Judge {
                 log::warn!("{e}");
             }
         }
-        let other_prefix = self.take_rules(now, rules, policies, settings);
-        self.decider.protect();
-        self.decider.allowed = allowed;
-        let enforcer = &mut self.enforcer;
-        if enforcer.guard().take_recreated() || other_prefix {
-            // IPv6 bans of the previous length were keys that nothing looks up any more; now they are
-            // networks.
-            restore(enforcer, now.wall);
-        }
-        self.exempt_in_kernel();
-        self.ports_in_kernel(now);
-        Ok(())
-    }
-
-    /// Takes what says how lines are read; whether prefixes of IPv6 have another length now.
-    pub(super) fn take_rules(
-        &mut self,
-        now: Now,
-        rules: Vec<DetectRule>,
-        policies: Vec<ServicePolicy>,
-        settings: &Settings,
-    ) -> bool {
-        let Judge { decider, observer, .. } = self;
         let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
         let old = &decider.policies;
         let map = |rule: u16| {
@@ -308,7 +253,16 @@ impl Judge {
                 policy.tally.take_over(&old.tally);
             }
         }
-        decider.reconfigure(policies, settings, clock::local_offset(now.wall))
+        let local = clock::local_offset(now.wall);
+        let other_prefix = decider.reconfigure(policies, settings, allowed, local);
+        if enforcer.guard().take_recreated() || other_prefix {
+            // IPv6 bans of the previous length were keys that nothing looks up any more; now they are
+            // networks.
+            restore(enforcer, now.wall);
+        }
+        self.exempt_in_kernel();
+        self.ports_in_kernel(now);
+        Ok(())
     }
 
     /// Looks through whole lines for the rules whose bits are set; bans are made by `commit`, or here when
@@ -320,15 +274,20 @@ impl Judge {
         {
             policy.tally.read.set(Some(now.mono));
         }
-        let own = Knowledge { decider, now };
+        let known = Knowledge { decider, now };
         let mut heard = JudgeListener { now, policies: &decider.policies, events, first_hits };
-        match &self.counterpart {
-            Counterpart::Enforcer(link) => {
-                let mut heard = TellingListener { link, own: heard };
-                let known = AskedKnowledge { link, own };
-                observe((observer, decider), (now, wanted), item, (&known, &mut heard));
+        match item {
+            // Live lines are timed by our own clock; stamps are for what was written while we were away.
+            Item::Block { lines, live, attested } => {
+                let origin = Origin { live, attested };
+                observer.block(now.mono, (wanted, lines), origin, &known, &mut heard);
             }
-            _ => observe((observer, decider), (now, wanted), item, (&own, &mut heard)),
+            Item::Record(record) => {
+                let wanted = decider.believed(observer.detector.rules(), wanted, &record);
+                let age = decide::record_age(now, &record);
+                let message = (record.program, record.pid, record.message);
+                observer.message(now.mono, wanted, message, age, (&known, &mut heard));
+            }
         }
         notes.evictions(now.mono, &observer.counter.tracker);
         while self.observer.is_full() {
@@ -341,11 +300,6 @@ impl Judge {
     /// somebody was.
     pub(super) fn commit(&mut self, now: Now) -> bool {
         let Judge { observer, decider, enforcer, events, notes, counted, .. } = self;
-        if let Counterpart::Enforcer(link) = &self.counterpart {
-            let offences = observer.counter.offences.drain(..);
-            offences.for_each(|offence| link.accuse(now.mono, &offence, &decider.policies));
-            return false;
-        }
         let mut offences = std::mem::take(&mut observer.counter.offences);
         if offences.is_empty() {
             observer.counter.offences = offences;
@@ -427,9 +381,7 @@ impl Judge {
     /// Forgets what was counted of an address, or of all that is in a range: hits and previous bans. For who
     /// was unbanned by hand.
     pub(super) fn forget(&mut self, addr: &Range) {
-        let now = clock::now();
         for net in addr.nets() {
-            self.order(now, &ObserverOrder::Forget(net), &mut |_, _| ());
             self.observer.forget(net);
             self.decider.ban_policy.forget(net);
         }

@@ -8,7 +8,6 @@ mod ban_lines;
 pub mod confine;
 mod decide;
 mod dns;
-mod enforcer_link;
 mod events;
 mod follow;
 mod heal;
@@ -17,14 +16,11 @@ mod judge;
 mod lists;
 mod new_sources;
 mod notes;
-mod observer_link;
-mod observing;
 mod pidfile;
 mod policy;
 mod ports;
 mod programs;
 mod punish;
-mod reading;
 pub mod rehearse;
 mod reporter;
 mod saver;
@@ -34,25 +30,25 @@ mod slot;
 mod sources;
 mod trust;
 mod turns;
-pub mod wire;
 
 use crate::ban::{BackendChoice, Failure, GuardState};
-use crate::base::bytes::of_path;
+use crate::base::bytes::{of_path, to_path};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::count::count;
 use crate::base::diag::Severity;
+use crate::base::position::{Position, WRITTEN};
 use crate::config::{FileProblem, Loaded, Settings, load, not_needed};
 use crate::control::server::Server;
 use crate::enforce::{Enforcer, all_options, journal};
 use crate::firewall::backend::Backend;
 use crate::firewall::{has_left, open, take_over};
-use crate::input::Tags;
 use crate::lists::Paths;
 use crate::services::Compiled;
 use crate::state::disk::Failed;
 use crate::state::positions::Positions;
 use crate::sys::alloc::with_arena;
 use crate::sys::notify::{ServiceState, Supervisor};
+use crate::sys::poll::Ready;
 use crate::sys::signal::Signals;
 use crate::sys::{clock, fs, process, syslog};
 use alarms::Alarms;
@@ -60,18 +56,15 @@ use around::Around;
 use confine::{BackendPrograms, Confined};
 use dns::Dns;
 use heal::Heal;
-use judge::{Counterpart, Judge};
+use judge::Judge;
 use lists::ListFollower;
 use new_sources::NewSources;
 use nix::errno::Errno;
-use observer_link::ObserverLink;
 use punish::BanPolicy;
-use reading::{load_places, places_of};
 use saver::Saver;
-use sources::{KeptSources, SocketsFrom, SourceSettings, Sources, Wants};
+use sources::Sources;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use wire::ObserverOrder;
 
 /// Longest wait for another process that changes bans. It lets us go first, and so needs this only when it
 /// stands still.
@@ -212,22 +205,22 @@ impl Daemon {
         // What the journal does not know moves from the kernel's other part, which is given up then.
         judge::log_moved(take_over(enforcer.guard()));
         enforcer.doubt_repeats();
-        let positions = Positions::open(Path::new(&settings.state_dir));
-        let mut positions = positions.map_err(|e| syslog::warn(&e)).ok();
-        let read = SourceSettings::of(settings);
-        let (own, others) = match confined.is_apart() {
-            true => (Wants::default(), Some(plan.wants)),
-            false => (plan.wants, None),
-        };
-        let saved = if others.is_none() { load_places(&mut positions) } else { Vec::new() };
-        let from = (SocketsFrom::Here, KeptSources::default());
-        let sources = Sources::open(own, &read, &saved, now, from);
+        let mut positions = None;
+        let mut saved: Vec<(PathBuf, Position)> = Vec::new();
+        match Positions::open(Path::new(&settings.state_dir)) {
+            Ok(mut file) => {
+                let each = &mut |path: &[u8], position| saved.push((to_path(path), position));
+                file.load(each).unwrap_or_else(|e| syslog::warn(&e));
+                let written = file.written_at().map(|tail| Position { tail, ..Position::default() });
+                saved.extend(written.map(|at| (PathBuf::from(WRITTEN), at)));
+                positions = Some(file);
+            }
+            Err(e) => syslog::warn(&e),
+        }
+        let sources = Sources::open(plan.wants, settings, &saved, now, sources::KeptSources::default());
         let heal = Heal::open(enforcer.guard(), settings);
         let mut judge = Judge::new(plan.rules, plan.policies, settings, (enforcer, ban_policy), allowed);
         judge.events().configure(settings);
-        if let Some(wants) = others {
-            judge.counterpart = Counterpart::Observer(Box::new(ObserverLink::new(wants, read)));
-        }
         Daemon {
             conf: conf.to_owned(),
             alarms: Alarms::open(settings, &mut judge),
@@ -260,10 +253,7 @@ impl Daemon {
     #[inline(never)]
     fn begin(&mut self) {
         // Files are opened by the first look at them.
-        let now = clock::now();
-        self.start_observer(now);
-        self.read(now, None);
-        self.after_reading(now);
+        self.read(clock::now(), None);
         self.follow_hosts(clock::mono());
         // What comes while we are away, and that it is new, is known by what there is now. A slow disk delays
         // no ban: the sooner this is written, the better, but nothing waits for it.
@@ -272,7 +262,7 @@ impl Daemon {
             self.save_in_worker();
         }
         let (version, rules) = (env!("CARGO_PKG_VERSION"), count(self.judge.rules(), "rule"));
-        log::info!("mef {version} watches {} for {rules}", self.describe(now));
+        log::info!("mef {version} watches {} for {rules}", self.sources);
         self.tell_supervisor(ServiceState::Ready);
     }
 
@@ -289,23 +279,53 @@ impl Daemon {
 
     /// Tells it the verdict: whether every rule sees something.
     #[inline(never)]
-    fn tell_supervisor(&mut self, state: ServiceState) {
+    fn tell_supervisor(&self, state: ServiceState) {
         if self.supervisor.listens() {
-            let now = clock::now();
-            self.judge.refresh(now);
-            let (judge, sources) = (&self.judge, &self.sources);
-            let verdict = match judge.first_blind(&|at| match judge.seen_elsewhere(at) {
-                Some((sight, _, text)) => (sight, text.to_owned()),
-                None => {
-                    let (sight, _, text) = sources.seen(now.mono, Tags(1 << at));
-                    (sight, text)
-                }
+            let (judge, sources, now) = (&self.judge, &self.sources, clock::mono());
+            let verdict = match judge.first_blind(&|tags| match sources.waits(tags) {
+                true => Ok(String::new()),
+                false => sources.sight(now, tags),
             }) {
                 _ if judge.rules() == 0 => "watches nothing: no service rule is on".to_owned(),
                 Some((name, why)) => format!("sees nothing for {name}: {why}"),
                 None => "protected".to_owned(),
             };
             self.supervisor.tell(state, &verdict);
+        }
+    }
+
+    /// Reads what the sources have, those that are ready or all, and bans.
+    fn read(&mut self, now: Now, ready: Option<&[Ready]>) {
+        let Daemon { judge, sources, .. } = self;
+        let before = judge.seen();
+        sources.drain(now, ready, &mut |tags, item| judge.take(now, tags.0, item));
+        if judge.commit(now) {
+            self.compacts = judge.compact(now);
+        }
+        let change = sources.look_around(now.mono);
+        if let Some(change) = &change {
+            judge.log_sight(change, &|tags| sources.sight(now.mono, tags));
+        }
+        if let Some(sync) = self.state_sync {
+            // Handed to the system at once: bans survive the daemon, and stay in order with those of
+            // commands.
+            judge.flush();
+            if judge.seen() != before {
+                self.save_by(now.mono.after(u64::from(sync) * 1000));
+            }
+            // What is written to a file while we are away is only known to be new if it is known where it
+            // ended.
+            if self.sources.take_opened() {
+                let at = self.noted_at.map_or(now.mono, |last| last.after(NOTE).max(now.mono));
+                self.noted_at = Some(at);
+                self.save_by(at);
+                if at == now.mono {
+                    self.note();
+                }
+            }
+        }
+        if change.is_some() && ready.is_some() {
+            self.tell_supervisor(ServiceState::Same);
         }
     }
 
@@ -341,13 +361,7 @@ impl Daemon {
         if let Err(e) = self.judge.reconfigure(now, plan.rules, plan.policies, settings, allowed) {
             return Err(format!("{e}: the previous configuration stays in force"));
         }
-        let read = SourceSettings::of(settings);
-        if self.judge.observer().is_some() {
-            self.judge.reload_observer(now, plan.wants, read);
-            self.start_observer(now);
-        } else {
-            self.sources.reopen(plan.wants, &read, now, SocketsFrom::Here);
-        }
+        self.sources.reopen(plan.wants, settings, now);
         install_log(settings);
         self.lists.reopen(settings, now.mono);
         self.judge.events().configure(settings);
@@ -364,10 +378,8 @@ impl Daemon {
         self.judge.guard().take_owner_trouble().iter().for_each(|why| log::warn!("{why}"));
         self.follow_hosts(now.mono);
         self.read(now, None);
-        self.after_reading(now);
         self.judge.events().changed(now.wall, "reload", None);
-        let watched = self.describe(now);
-        let done = format!("configuration read: {watched} for {}", count(self.judge.rules(), "rule"));
+        let done = format!("configuration read: {} for {}", self.sources, count(self.judge.rules(), "rule"));
         log::info!("{done}");
         Ok(done)
     }
@@ -386,10 +398,7 @@ impl Daemon {
             self.save_by(clock::mono().after(RETRY_INTERVAL));
         }
         let Daemon { judge, sources, saver, .. } = self;
-        let mut work = || {
-            let now = clock::now();
-            saver::SaveWork { ports: judge.ports_due(now), places: places_of(judge, sources, now) }
-        };
+        let mut work = || saver::SaveWork { ports: judge.ports_due(clock::now()), places: places(sources) };
         if saver.begin(&mut work).is_err() {
             // No room for another process: then bans wait.
             self.save();
@@ -420,7 +429,7 @@ impl Daemon {
         if !self.saver.is_busy()
             && let Some(file) = &mut self.positions
         {
-            let all = places_of(&mut self.judge, &self.sources, clock::now());
+            let all = places(&self.sources);
             let _ = file.note(all.iter().map(|(path, position)| (of_path(path), *position)));
         }
     }
@@ -432,7 +441,7 @@ impl Daemon {
         self.judge.save();
         self.judge.save_ports(clock::now());
         if let Some(file) = &mut self.positions {
-            let all = places_of(&mut self.judge, &self.sources, clock::now());
+            let all = places(&self.sources);
             let bytes = all.iter().map(|(path, position)| (of_path(path), *position));
             let result = file.store(bytes);
             self.judge.once(notes::Topic::Positions, result.err().as_ref().map(|e| e as _));
@@ -445,9 +454,6 @@ impl Daemon {
         // What was forwarded to us is nowhere else.
         self.read(now, None);
         self.sources.stop();
-        self.judge.observer_places(now, &ObserverOrder::Stop);
-        self.judge.observer().into_iter().for_each(ObserverLink::end);
-        self.after_reading(now);
         self.judge.events().hooks.stop();
         if self.clear_on_stop {
             self.judge.clear();
@@ -467,6 +473,13 @@ impl Daemon {
             }
         );
     }
+}
+
+/// How far each file was read.
+fn places(sources: &Sources) -> Vec<(PathBuf, Position)> {
+    let mut all = Vec::new();
+    sources.positions(&mut |path, position| all.push((path.to_owned(), position)));
+    all
 }
 
 fn fixed(settings: &Settings) -> (String, String, u32) {
@@ -528,24 +541,19 @@ fn open_journal(settings: &Settings, now: Now) -> Option<crate::state::journal::
 }
 
 fn install_log(settings: &Settings) {
-    use crate::config::LogTo;
+    use crate::config::{LogLevel, LogTo};
     let target = match settings.log {
         LogTo::Syslog => syslog::LogTarget::Syslog,
         LogTo::Stderr => syslog::LogTarget::Stderr,
         LogTo::Both => syslog::LogTarget::Both,
     };
-    syslog::install(target, log_level(settings));
-}
-
-/// What the log hears of.
-fn log_level(settings: &Settings) -> log::LevelFilter {
-    use crate::config::LogLevel;
-    match settings.log_level {
+    let level = match settings.log_level {
         LogLevel::Error => log::LevelFilter::Error,
         LogLevel::Warn => log::LevelFilter::Warn,
         LogLevel::Info => log::LevelFilter::Info,
         LogLevel::Debug => log::LevelFilter::Debug,
-    }
+    };
+    syslog::install(target, level);
 }
 
 /// Commands do without it, as without a daemon.

@@ -10,7 +10,7 @@ use crate::ban::WhichBans;
 use crate::base::clock::{Now, Wall};
 use crate::base::line::Line;
 use crate::config::PortRanges;
-use crate::control::proto::{FACTS, KERNEL, ProblemLine, Request, SightLine};
+use crate::control::proto::{FACTS, KERNEL, ProblemLine, Request, Sight, SightLine};
 use crate::control::server::{ControlService, Then, send};
 use crate::input::Tags;
 use crate::sys::syslog;
@@ -97,32 +97,31 @@ impl ControlService for ControlHandler<'_> {
 
 impl ControlHandler<'_> {
     fn status(&mut self, to: &UnixStream) {
-        self.judge.refresh(self.now);
         say(to, &format_args!("version {}", env!("CARGO_PKG_VERSION")));
         say(to, &format_args!("pid {}", std::process::id()));
-        if let Some(pid) = self.judge.observer_pid() {
-            say(to, &format_args!("observer {pid}"));
-        }
         say(to, &format_args!("since {}", self.since.0));
         say(to, &format_args!("confined {}", self.confined.text()));
         for (fact, value) in FACTS.iter().zip(self.judge.facts(self.dns.skipped())) {
             say(to, &format_args!("{} {value}", fact.name));
         }
         let (sources, now) = (self.sources, self.now.mono);
-        let judge = &*self.judge;
-        let mut at = 0;
-        judge.each_rule(now, &mut |rule| {
+        let mut tag = 1;
+        self.judge.each_rule(now, &mut |rule| {
             say(to, rule);
             // What the kernel does by itself reads nothing.
             if rule.source != KERNEL {
-                let (sight, found, text) = match judge.seen_elsewhere(at) {
-                    Some((sight, kind, text)) => (sight, kind, text.to_owned()),
-                    None => sources.seen(now, Tags(1 << at)),
+                let (sight, text) = match sources.sight(now, Tags(tag)) {
+                    Ok(what) => (Sight::Sees, what),
+                    Err(why) if sources.waits(Tags(tag)) => (Sight::Waits, why),
+                    Err(why) => (Sight::Blind, why),
                 };
-                let kind = if rule.source == "auto" { found } else { rule.source };
+                let kind = match rule.source {
+                    "auto" => sources.kind(now, Tags(tag)).unwrap_or(""),
+                    kind => kind,
+                };
                 say(to, &SightLine { name: rule.name, kind, sight, text: &text });
             }
-            at += 1;
+            tag <<= 1;
         });
         self.dns.each_list(&mut |list| say(to, list));
         syslog::problems(&mut |at, text| say(to, &ProblemLine { at: at.0, text }));

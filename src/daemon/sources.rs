@@ -22,12 +22,10 @@ use crate::input::{Item, Position, Progress, Source, Tags};
 use crate::sys::child::{self, Child};
 use crate::sys::poll::Ready;
 use crate::sys::process;
-use crate::sys::runner::RunProgram;
 pub(super) use sight::SightChange;
 use sight::SourceSight;
 use std::fmt;
-use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 /// Commands at most.
@@ -76,13 +74,6 @@ pub(super) struct Wants {
 }
 
 impl Wants {
-    /// The programs whose output is read, in an order that the same rules always have.
-    pub(super) fn programs(&self) -> Vec<RunProgram> {
-        let programs = self.commands.iter().map(|(argv, _)| argv.clone());
-        let ring = (!self.auto.is_empty() && has_ring()).then(ring);
-        programs.chain(ring).map(|argv| RunProgram { argv, identity: None }).collect()
-    }
-
     /// Adds a command. Two rules with the same one share it.
     pub(super) fn command(&mut self, argv: &[String], tags: Tags) {
         if let Some((_, all)) = self.commands.iter_mut().find(|(known, _)| known == argv) {
@@ -93,50 +84,6 @@ impl Wants {
             log::warn!("{}: more than {} commands; it is not run", argv.join(" "), COMMANDS - 1);
         }
     }
-}
-
-/// What of the settings says how is read.
-#[derive(Clone)]
-pub(super) struct SourceSettings {
-    run_dir: PathBuf,
-    syslog_udp: Option<SocketAddr>,
-    journal_since: u32,
-    recent: (u32, u32),
-}
-
-impl SourceSettings {
-    pub(super) fn of(settings: &Settings) -> SourceSettings {
-        SourceSettings {
-            run_dir: PathBuf::from(&settings.run_dir),
-            syslog_udp: settings.syslog_udp,
-            journal_since: settings.journal_since,
-            recent: (settings.file_recent_limit, settings.file_recent_window),
-        }
-    }
-
-    /// Where sockets of syslog daemons are, if there are to be some.
-    fn places(&self) -> [Option<SocketPlace>; 2] {
-        let unix = SocketPlace::Unix(syslog::path(&self.run_dir));
-        [Some(unix), self.syslog_udp.map(SocketPlace::Udp)]
-    }
-}
-
-/// Sockets of syslog daemons that are open.
-pub(super) type SyslogSockets = [Option<Syslog>; 2];
-
-/// Opens the sockets that rules want; those that are open stay so.
-pub(super) fn open_sockets(tags: Tags, settings: &SourceSettings, open: &mut SyslogSockets) {
-    for (socket, place) in open.iter_mut().zip(settings.places()) {
-        *socket = open_socket(tags, place, socket.take());
-    }
-}
-
-/// Who opens the sockets of syslog daemons.
-pub(super) enum SocketsFrom {
-    /// This process.
-    Here,
-    /// Another one has: what it gave.
-    Given([Option<OwnedFd>; 2]),
 }
 
 /// What a new configuration may find open.
@@ -194,19 +141,20 @@ impl Sources {
     /// stays so.
     pub(super) fn open(
         wants: Wants,
-        settings: &SourceSettings,
+        settings: &Settings,
         saved: &[(PathBuf, Position)],
         now: Now,
-        (from, mut kept): (SocketsFrom, KeptSources),
+        mut kept: KeptSources,
     ) -> Sources {
         let (sight, by_itself) = (SourceSight::of(&wants), wants.by_itself);
+        let run_dir = Path::new(&settings.run_dir);
         let programs = Some(wants.journal).filter(|programs| !programs.is_empty());
         let journal = programs
             .zip(JournalSource::dirs())
             .map(|(programs, dirs)| JournalSource::open(dirs, programs, saved, settings.journal_since, now));
         let patterns = wants.globs.iter().filter(|(glob, _)| glob.literal().is_none()).count();
         let mut sources = Sources {
-            tail: Tail::open(wants.globs, recent(settings.recent, patterns), saved, now),
+            tail: Tail::open(wants.globs, recent(settings, patterns), saved, now),
             kmsg: open_kmsg(wants.kmsg, kept.kmsg, saved),
             sockets: kept.sockets,
             journal,
@@ -221,9 +169,10 @@ impl Sources {
         };
         sources.tail.expect_missing(by_itself);
         sources.tail.unwrap(wants.containers);
-        match from {
-            SocketsFrom::Here => open_sockets(wants.syslog, settings, &mut sources.sockets),
-            SocketsFrom::Given(given) => sources.take_sockets(settings, given, wants.syslog),
+        let places =
+            [Some(SocketPlace::Unix(syslog::path(run_dir))), settings.syslog_udp.map(SocketPlace::Udp)];
+        for (socket, place) in sources.sockets.iter_mut().zip(places) {
+            *socket = open_socket(wants.syslog, place, socket.take());
         }
         for (argv, tags) in wants.commands {
             sources.commands.push(kept.commands.take(argv, tags));
@@ -237,7 +186,7 @@ impl Sources {
     }
 
     /// Takes a new configuration.
-    pub(super) fn reopen(&mut self, wants: Wants, settings: &SourceSettings, now: Now, from: SocketsFrom) {
+    pub(super) fn reopen(&mut self, wants: Wants, settings: &Settings, now: Now) {
         let mut places = Vec::new();
         self.positions(&mut |path, position| places.push((path.to_owned(), position)));
         let kept = KeptSources {
@@ -247,18 +196,7 @@ impl Sources {
             ring: self.ring,
             ending: std::mem::take(&mut self.ending),
         };
-        *self = Sources::open(wants, settings, &places, now, (from, kept));
-    }
-
-    /// Takes sockets that another process has opened, unless it has them already.
-    fn take_sockets(&mut self, settings: &SourceSettings, given: [Option<OwnedFd>; 2], tags: Tags) {
-        for ((socket, place), given) in self.sockets.iter_mut().zip(settings.places()).zip(given) {
-            let same =
-                socket.take().filter(|_| given.is_some()).filter(|old| Some(old.place()) == place.as_ref());
-            let new = || given.zip(place).map(|(fd, place)| Syslog::lent(place, fd, tags));
-            *socket = same.or_else(new);
-            socket.iter_mut().for_each(|socket| socket.set_tags(tags));
-        }
+        *self = Sources::open(wants, settings, &places, now, kept);
     }
 
     /// The source of a slot.
@@ -469,13 +407,14 @@ fn open_socket(tags: Tags, place: Option<SocketPlace>, previous: Option<Syslog>)
 }
 
 /// What is kept open of each of so many `patterns` of names.
-fn recent((limit, window): (u32, u32), patterns: usize) -> Recent {
+fn recent(settings: &Settings, patterns: usize) -> Recent {
     const LEAST: usize = 16;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let limit = usize::try_from(settings.file_recent_limit).unwrap_or(usize::MAX);
     // 0 says: no limit but that of the system. A file that rests may be kept beside as many that do not.
     let room = (process::files_max() / 2).saturating_sub(OTHER_FILES) / patterns.max(1);
     let room = room.max(LEAST);
     let limit = if limit == 0 { usize::MAX } else { limit }.min(room);
-    let window = if window == 0 { u64::MAX } else { u64::from(window) };
+    let window =
+        if settings.file_recent_window == 0 { u64::MAX } else { u64::from(settings.file_recent_window) };
     Recent { limit, window }
 }

@@ -2,7 +2,6 @@
 //! The daemon's poll loop: what it waits for, in the order in which it is served. Nothing ticks.
 
 use super::heal::RulesetState;
-use super::observer_link::ObserverLink;
 use super::serve::{ControlHandler, say};
 use super::slot::{Slot, Turn, pass, room, sleep};
 use super::{Daemon, sources};
@@ -19,7 +18,7 @@ const TRIM: u64 = 2000;
 
 /// Everything that the daemon waits for. What is before a ban, so that it is right: signals, the tables, who
 /// must not be banned. Then what bans. Then everybody who has time.
-static SLOTS: [Slot<Daemon>; 15] = [
+static SLOTS: [Slot<Daemon>; 13] = [
     Slot::new(Daemon::obey).on(|on, _| Some(on.signals.as_fd())),
     // Whoever is banned now is banned in a table that is there.
     Slot::new(Daemon::repair).at(|on| on.heal.deadline()).always(),
@@ -30,9 +29,6 @@ static SLOTS: [Slot<Daemon>; 15] = [
     Slot::new(Daemon::read_ready)
         .on_each(sources::MAX, |on, at| on.sources.fd(at))
         .at(|on| on.sources.deadline()),
-    // The same, where another process reads; and what that wants to have run.
-    Slot::new(Daemon::hear_observer).on(|on, _| on.judge.observer_fd()).at(|on| on.judge.observer_due()),
-    Slot::new(Daemon::serve_observer).on(|on, _| on.judge.desk_fd()),
     Slot::new(Daemon::keep).at(|on| if on.compacts { Some(Mono::default()) } else { on.save_at }),
     // Who sends through our socket.
     Slot::new(Daemon::relay).on(|on, _| on.judge.relay_fd()),
@@ -60,7 +56,6 @@ impl Daemon {
             let now = clock::now();
             self.unchanged = false;
             let Some(happened) = pass(&SLOTS, self, now, &ready) else { return };
-            self.judge.follow_watchers(now);
             // Once after whatever happened, not while more of it comes: then nothing wakes us any more. What
             // a question took that found nothing is given back with it.
             let idle = self.unchanged && !happened;
@@ -85,14 +80,11 @@ impl Daemon {
                     let _ = self.reload(&mut |_| ());
                 }
                 Ok(Some(Wish::Report)) => {
-                    let now = clock::now();
-                    self.sources_report(now);
-                    self.judge.refresh(now);
+                    self.sources.report();
                     self.judge.report();
                 }
                 Ok(Some(Wish::Child)) => {
                     self.sources.child_ended();
-                    self.judge.observer_child_ended(clock::now());
                     self.lists.child_ended();
                     self.saved();
                     self.judge.events().hooks.turn(clock::mono());
@@ -145,31 +137,8 @@ impl Daemon {
 
     fn read_ready(&mut self, now: Now, ready: &[Ready]) -> Turn {
         self.read(now, Some(ready));
-        self.look_up_first_hits(now);
-        Turn::Done
-    }
-
-    fn look_up_first_hits(&mut self, now: Now) {
         while let Some(addr) = self.judge.take_first_hit() {
             self.dns.look_up(now, &mut self.judge, addr, None);
-        }
-    }
-
-    /// Hears what the process that reads lines says, or starts it again.
-    fn hear_observer(&mut self, now: Now, ready: &[Ready]) -> Turn {
-        if ready == [Ready::No] {
-            self.start_observer(now);
-        } else {
-            self.judge.hear(now);
-        }
-        self.after_reading(now);
-        self.look_up_first_hits(now);
-        Turn::Done
-    }
-
-    fn serve_observer(&mut self, now: Now, _: &[Ready]) -> Turn {
-        if let Some(Err(e)) = self.judge.observer().map(ObserverLink::serve) {
-            self.judge.lose_observer(now, e, None);
         }
         Turn::Done
     }

@@ -21,12 +21,11 @@ pub const LINE_KEPT: usize = 200;
 /// Bytes of lines that wait with them.
 const LINES: usize = 8 * 1024;
 /// Why a wider network is accused.
-pub const SPREAD: &str = "hits of many of its prefixes";
+const SPREAD: &str = "hits of many of its prefixes";
 /// One place for wider networks beside so many for sources.
 const WIDE_PART: usize = 4;
 
 /// What somebody has done.
-#[derive(Debug, Clone, PartialEq)]
 pub struct Offence {
     /// Who: an address, a prefix of IPv6, or a wider network.
     pub source: IpNet,

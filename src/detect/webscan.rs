@@ -36,7 +36,6 @@ const TOLD: usize = HEAD + 3;
 const COUNTERS: usize = HEAD + 4;
 
 /// What an address did to be banned, or to be told of.
-#[derive(Debug, Clone, PartialEq)]
 pub struct Excess {
     /// What was too much, for people.
     pub reason: String,

@@ -51,8 +51,6 @@ pub struct Syslog {
     said: bool,
     /// It fails again and again: to wait for it would be to spin.
     broken: bool,
-    /// Its name is another process's to remove.
-    is_lent: bool,
 }
 
 impl Syslog {
@@ -65,30 +63,8 @@ impl Syslog {
             SocketPlace::Unix(path) => socket::listen_at(path)?,
             SocketPlace::Udp(addr) => socket::listen_on(*addr)?,
         };
-        Ok(Syslog { is_lent: false, ..Syslog::lent(place, socket, tags) })
-    }
-
-    /// Takes a socket that another process has opened, and closes.
-    #[must_use]
-    pub fn lent(place: SocketPlace, socket: OwnedFd, tags: Tags) -> Syslog {
         let buffer = Buffer::new(RECEIVE_BUFFER);
-        Syslog {
-            place,
-            socket,
-            tags,
-            buffer,
-            cut: 0,
-            truncated: 0,
-            said: false,
-            broken: false,
-            is_lent: true,
-        }
-    }
-
-    /// The socket.
-    #[must_use]
-    pub fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        Ok(Syslog { place, socket, tags, buffer, cut: 0, truncated: 0, said: false, broken: false })
     }
 
     /// Where it listens.
@@ -110,9 +86,7 @@ impl Syslog {
 
     /// Removes the socket's name: nobody will read there.
     pub fn close(&self) {
-        if let SocketPlace::Unix(path) = &self.place
-            && !self.is_lent
-        {
+        if let SocketPlace::Unix(path) = &self.place {
             socket::remove(path);
         }
     }

@@ -4,19 +4,13 @@
 //! What reading the configuration takes lives among what the daemon keeps: when it is gone, holes are left in
 //! pages that stay. So it is put where nothing else is, and the whole of that goes back to the system at
 //! once.
-//!
-//! Two processes of which one was forked from the other have their pages together until one writes to them:
-//! from the fork on both put new blocks into pages of their own.
 
-mod fresh;
-
-use fresh::{FreshHeap, LARGE};
 use libc::c_void;
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
-/// `malloc` and its like, the place apart for what [`with_arena`] does, and what [`start_afresh`] begins.
+/// `malloc` and its like, or the place apart for what [`briefly`] does.
 pub struct Malloc;
 
 /// Bytes that can be apart; what does not fit is among the rest. The system gives pages when they are written
@@ -44,48 +38,6 @@ static ARENA: Arena = Arena {
     open: AtomicBool::new(false),
 };
 
-static FRESH: FreshHeap = FreshHeap::new();
-
-/// Which of the two processes after a fork.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum ForkSide {
-    /// The one that was there before.
-    Parent,
-    /// The new one.
-    Child,
-}
-
-/// Whether blocks of before [`start_afresh`] stay as they are when they are given back, so that their pages
-/// are those of both processes.
-static LEAVES: AtomicBool = AtomicBool::new(false);
-
-/// Puts what is asked for from now on where nothing else is, and leaves all that is there as it is. A parent
-/// does that once, however many it forks. For a process with one thread.
-pub fn start_afresh(side: ForkSide) {
-    if (side == ForkSide::Child || !FRESH.is_open()) && FRESH.begin() {
-        LEAVES.store(true, Relaxed);
-    }
-}
-
-/// What was there before [`start_afresh`] is used again when it is given back: there is much of it now.
-pub fn reuse_blocks() {
-    LEAVES.store(false, Relaxed);
-}
-
-/// Memory of our own, of which pages are made when they are written to; or null.
-fn map(size: usize) -> *mut u8 {
-    let (rights, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: asks for memory of its own, and touches none that is there.
-    let got = unsafe { libc::mmap(null_mut(), size, rights, kind | libc::MAP_NORESERVE, -1, 0) };
-    if got == libc::MAP_FAILED {
-        return null_mut();
-    }
-    // Where the kernel gives huge pages to whom it likes, the first byte would take two megabytes.
-    // SAFETY: the mapping is ours, and nobody has it yet. A kernel without them refuses, which is as good.
-    unsafe { libc::madvise(got, size, libc::MADV_NOHUGEPAGE) };
-    got.cast()
-}
-
 /// Does something whose memory is given back soon, all of it. What is kept for long has to be copied, after
 /// this, or the memory is kept with it. For a process with one thread, and not within itself.
 pub fn with_arena<R>(work: impl FnOnce() -> R) -> R {
@@ -104,10 +56,15 @@ impl Arena {
         }
         let mut start = self.start.load(Relaxed);
         if start.is_null() {
-            start = map(ARENA_SIZE);
-            if start.is_null() {
+            let (rights, kind) =
+                (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            // SAFETY: asks for memory of its own, and touches none that is there.
+            let got =
+                unsafe { libc::mmap(null_mut(), ARENA_SIZE, rights, kind | libc::MAP_NORESERVE, -1, 0) };
+            if got == libc::MAP_FAILED {
                 return null_mut();
             }
+            start = got.cast();
             self.start.store(start, Relaxed);
         }
         let at = self.used.load(Relaxed).next_multiple_of(ALIGN);
@@ -162,17 +119,17 @@ fn aligned(layout: Layout) -> bool {
     layout.align() <= ALIGN
 }
 
-// SAFETY: what `malloc`, `calloc`, the place apart and the fresh heap give is free memory of the size asked
-// for, aligned to ALIGN; more is refused. Each block goes back to where it came from, which its address
-// tells, or to nobody. Nothing here panics.
+// SAFETY: what `malloc`, `calloc`, `realloc` and the place apart give is free memory of the size asked for,
+// aligned to ALIGN; more is refused. Each block goes back to where it came from,
+// which its address tells. Nothing here panics.
 unsafe impl GlobalAlloc for Malloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !aligned(layout) {
             return null_mut();
         }
-        let ours = Malloc::take(layout.size());
-        if !ours.is_null() {
-            return ours;
+        let apart = ARENA.take(layout.size());
+        if !apart.is_null() {
+            return apart;
         }
         // SAFETY: takes a number.
         unsafe { libc::malloc(layout.size()) }.cast()
@@ -182,38 +139,32 @@ unsafe impl GlobalAlloc for Malloc {
         if !aligned(layout) {
             return null_mut();
         }
-        let ours = Malloc::take(layout.size());
-        if !ours.is_null() {
+        let apart = ARENA.take(layout.size());
+        if !apart.is_null() {
             // SAFETY: the block is new, and has this size.
-            unsafe { ours.write_bytes(0, layout.size()) };
-            return ours;
+            unsafe { apart.write_bytes(0, layout.size()) };
+            return apart;
         }
         // SAFETY: takes numbers.
         unsafe { libc::calloc(layout.size(), 1) }.cast()
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        if let Some(at) = ARENA.place(memory) {
-            ARENA.give_back(at, layout.size());
-        } else if FRESH.holds(memory) {
-            // SAFETY: the caller has it from there, for so many bytes.
-            unsafe { FRESH.give_back(memory, layout.size()) }
-        } else if !Malloc::leaves(layout.size()) {
-            // SAFETY: the caller has it from one of these functions, and not from the two above.
-            unsafe { libc::free(memory.cast::<c_void>()) }
+        match ARENA.place(memory) {
+            Some(at) => ARENA.give_back(at, layout.size()),
+            // SAFETY: the caller has it from one of these functions, and not from the place apart.
+            None => unsafe { libc::free(memory.cast::<c_void>()) },
         }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let is_large = layout.size() > LARGE && size > LARGE;
-        match ARENA.place(memory) {
-            Some(at) if ARENA.fit(at, layout.size(), size) => return memory,
-            None if FRESH.holds(memory) && FreshHeap::fits(layout.size(), size) => return memory,
-            None if !FRESH.is_open() || is_large => {
-                // SAFETY: the caller has it from the C library, with an alignment that all memory has.
-                return unsafe { libc::realloc(memory.cast::<c_void>(), size) }.cast();
-            }
-            _ => {}
+        let Some(at) = ARENA.place(memory) else {
+            // SAFETY: the caller has it from one of these functions, and not from the place apart, with an
+            // alignment that all memory has.
+            return unsafe { libc::realloc(memory.cast::<c_void>(), size) }.cast();
+        };
+        if ARENA.fit(at, layout.size(), size) {
+            return memory;
         }
         let Ok(wanted) = Layout::from_size_align(size, layout.align()) else { return null_mut() };
         // SAFETY: a caller never asks for no bytes.
@@ -221,23 +172,9 @@ unsafe impl GlobalAlloc for Malloc {
         if !new.is_null() {
             // SAFETY: both blocks have as many bytes, and the new one is nobody else's.
             unsafe { memory.copy_to_nonoverlapping(new, layout.size().min(size)) };
-            // SAFETY: the caller's block, which is not used again.
-            unsafe { self.dealloc(memory, layout) };
+            ARENA.give_back(at, layout.size());
         }
         new
-    }
-}
-
-impl Malloc {
-    /// A block of what is ours; null: it is the C library's to give one.
-    fn take(size: usize) -> *mut u8 {
-        let apart = ARENA.take(size);
-        if apart.is_null() { FRESH.take(size) } else { apart }
-    }
-
-    /// Whether a block of the C library stays where it is. What it has given pages of their own goes back.
-    fn leaves(size: usize) -> bool {
-        LEAVES.load(Relaxed) && size <= LARGE
     }
 }
 
@@ -346,34 +283,6 @@ mod tests {
         }
         blocks.iter().for_each(|(block, _)| drop_block(*block));
         assert!(ARENA.start.load(Relaxed).is_null());
-    }
-
-    #[test]
-    fn from_a_fork_on_new_blocks_are_apart_and_those_of_before_stay_as_they_are() {
-        let _one = ONE.lock().unwrap();
-        let (old, kept, large) = (block(100, 1), block(300, 2), block(LARGE + 1, 3));
-        start_afresh(ForkSide::Child);
-        let new = block(100, 4);
-        assert!(FRESH.holds(new.0) && ![old, kept, large].iter().any(|block| FRESH.holds(block.0)));
-        // What grows moves, and leaves behind what it was.
-        let grown = resized(old, 5000);
-        assert!(FRESH.holds(grown.0) && holds((grown.0, old.1), 1) && holds(old, 1));
-        drop_block(kept);
-        assert!(holds(kept, 2));
-        // What has pages of its own is the C library's.
-        let large = resized(large, 3 * LARGE);
-        assert!(!FRESH.holds(large.0) && holds((large.0, Layout::from_size_align(LARGE, 8).unwrap()), 3));
-        let small = resized(large, 50);
-        assert!(FRESH.holds(small.0) && holds(small, 3));
-        // A parent begins once; a child each time.
-        start_afresh(ForkSide::Parent);
-        assert!(FRESH.holds(new.0) && holds(new, 4));
-        let apart = with_arena(|| block(10, 5));
-        assert!(!FRESH.holds(apart.0));
-        [new, grown, small, apart].into_iter().for_each(drop_block);
-        start_afresh(ForkSide::Child);
-        assert!(!FRESH.holds(new.0));
-        reuse_blocks();
     }
 
     #[test]

@@ -239,55 +239,12 @@ pub fn fork_worker_with(work: &mut dyn FnMut() -> u8) -> io::Result<Child> {
     super::process::end_with(status)
 }
 
-/// Does `work` in a second process that has these two descriptors and the standard streams, and is killed
-/// when we die. Signals stay blocked there: they are for this process.
-///
-/// # Errors
-/// No room for another process, no descriptor left.
-pub fn fork_apart(kept: [OwnedFd; 2], work: &mut dyn FnMut([OwnedFd; 2])) -> io::Result<Child> {
-    // Above where they are put, so that neither is put on the other.
-    const ABOVE: c_int = 8;
-    use nix::fcntl::{FcntlArg, fcntl};
-    let parent = getpid();
-    let mut high = [0; 2];
-    for (to, fd) in high.iter_mut().zip(&kept) {
-        *to = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(ABOVE))?;
-    }
-    // SAFETY: they were made here, for nobody else.
-    let high = high.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-    if let Some(child) = fork()? {
-        let _ = setpgid(child, child);
-        return Ok(own(child));
-    }
-    forget_all();
-    let places = [3, 4];
-    let put = places.into_iter().zip(&high).all(|(to, fd)| {
-        // SAFETY: no memory is involved; what has the number is closed with all others.
-        unsafe { libc::dup2(fd.as_raw_fd(), to) == to }
-    });
-    let ready = setpgid(Pid::from_raw(0), Pid::from_raw(0))
-        .and_then(|()| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL));
-    std::mem::forget((high, kept));
-    if put && ready.is_ok() && getppid() == parent {
-        // SAFETY: as in `close_all`.
-        unsafe { close_from(5) };
-        // SAFETY: they were made here, for nobody else.
-        work(places.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-    }
-    super::process::end()
-}
-
-/// What has descriptors of its own lets go of them.
-fn forget_all() {
-    super::syslog::forget();
-    super::relay::forget();
-    runner::forget();
-}
-
 /// Closes everything but the standard streams: locks and sockets belong to the parent. What had them open is
 /// never used again, and never dropped.
 fn close_all() {
-    forget_all();
+    super::syslog::forget();
+    super::relay::forget();
+    runner::forget();
     // SAFETY: the log and the relay have let go of their sockets, and nothing else that has a descriptor is
     // used in this process.
     unsafe { close_from(3) };
@@ -366,17 +323,6 @@ impl SpawnPlan<'_> {
 }
 
 impl Child {
-    /// Its number.
-    pub(super) fn pid(&self) -> Pid {
-        self.pid
-    }
-
-    /// Its number, for people.
-    #[must_use]
-    pub fn number(&self) -> i32 {
-        self.pid.as_raw()
-    }
-
     /// Kills the program and all that it started, as far as that stayed in its group.
     pub fn kill(&self) {
         if self.by_runner { runner::end(self.pid, ProgramEnd::Kill) } else { kill_group(self.pid) }
@@ -400,9 +346,6 @@ impl Child {
 
     /// How it ended, if it did; then what it left behind is killed. Must not be asked again after that.
     pub fn ended(&self) -> Option<ChildExit> {
-        if self.by_runner && runner::is_told() {
-            return runner::told_end(self.pid);
-        }
         // Left unreaped for a moment, so that the number of the group cannot belong to somebody else.
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         match waitid(Id::Pid(self.pid), look | WaitPidFlag::WNOWAIT) {

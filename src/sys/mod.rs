@@ -30,7 +30,6 @@ pub mod relay;
 pub mod routes;
 pub mod runner;
 pub mod seccomp;
-pub mod seqpacket;
 pub mod signal;
 pub mod socket;
 pub mod start;

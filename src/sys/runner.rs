@@ -7,7 +7,7 @@
 //! number of a program and its mark (so that both mean the same one), the number of a process, and the
 //! environment, each word ended by NUL; an answer is an error number, and the number of a process.
 
-use super::child::{Child, ChildExit, Identity, kill_group, start_for, start_with};
+use super::child::{Identity, kill_group, start_for};
 use super::fs::invalid;
 use crate::base::crc::crc32c;
 use nix::cmsg_space;
@@ -62,20 +62,7 @@ struct RunnerClient {
     programs: Vec<RunProgram>,
     /// The other process is there.
     lives: bool,
-    way: RunnerWay,
 }
-
-/// Who starts programs for this process.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RunnerWay {
-    /// The process that does nothing else: they are children of this one.
-    Runner,
-    /// The one that this one was forked from has that done, and says how they ended.
-    Parent,
-}
-
-/// Programs of [`RunnerWay::Parent`] that have ended.
-static ENDS: Mutex<Vec<(Pid, ChildExit)>> = Mutex::new(Vec::new());
 
 static CLIENT: Mutex<Option<RunnerClient>> = Mutex::new(None);
 /// No program can be started by this process itself any more.
@@ -92,39 +79,9 @@ fn client() -> MutexGuard<'static, Option<RunnerClient>> {
 pub fn open(programs: Vec<RunProgram>, read: &mut dyn FnMut() -> Option<Vec<RunProgram>>) -> io::Result<()> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     super::child::fork_server(theirs, &mut |fd| RunnerServer::new(fd, programs.clone()).run(read))?;
-    *client() = Some(RunnerClient { fd: ours, programs, lives: true, way: RunnerWay::Runner });
+    *client() = Some(RunnerClient { fd: ours, programs, lives: true });
     Ok(())
 }
-
-/// In a process that was forked from one that has programs run: that one is asked for these, through `fd`,
-/// whose other end is a [`ProgramDesk`]'s.
-pub fn ask_parent(fd: OwnedFd, programs: Vec<RunProgram>) {
-    *client() = Some(RunnerClient { fd, programs, lives: true, way: RunnerWay::Parent });
-}
-
-/// Likewise, with other programs.
-pub fn reconfigure(programs: Vec<RunProgram>) {
-    client().iter_mut().for_each(|client| client.programs.clone_from(&programs));
-}
-
-/// The parent says that a program has ended.
-pub fn set_end(pid: i32, end: ChildExit) {
-    ENDS.lock().unwrap_or_else(PoisonError::into_inner).push((Pid::from_raw(pid), end));
-}
-
-/// Whether the end of programs is told by the parent.
-pub(super) fn is_told() -> bool {
-    client().as_ref().is_some_and(|client| client.way == RunnerWay::Parent)
-}
-
-/// How a program has ended, if that was told.
-pub(super) fn told_end(pid: Pid) -> Option<ChildExit> {
-    let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);
-    let at = ends.iter().position(|(ended, _)| *ended == pid)?;
-    Some(ends.swap_remove(at).1)
-}
-
-const LATE: &str = "it can be started only after a restart (confine)";
 
 /// From now on no program can be started but by that process.
 pub fn confine() {
@@ -163,6 +120,7 @@ pub(super) fn start(
     env: &[String],
     streams: [Option<BorrowedFd<'_>>; 3],
 ) -> io::Result<Pid> {
+    const LATE: &str = "it can be started only after a restart (confine)";
     let mut client = client();
     let client = client.as_mut().ok_or_else(|| invalid(LATE))?;
     let at = client.programs.iter().position(|program| program.argv == argv).ok_or_else(|| invalid(LATE))?;
@@ -228,7 +186,6 @@ impl RunnerClient {
         match Errno::from_raw(i32::from_le_bytes([e0, e1, e2, e3])) {
             Errno::UnknownErrno => Ok(i32::from_le_bytes([p0, p1, p2, p3])),
             Errno::ENOENT => Err(invalid("no such program")),
-            Errno::ECHILD => Err(invalid(LATE)),
             Errno::ESTALE => Err(invalid("the configuration has changed: reload it")),
             errno => Err(errno.into()),
         }
@@ -274,84 +231,6 @@ impl RunningProgram {
     }
 }
 
-/// Has programs run for a process that was forked from this one, which knows them by number, too.
-pub struct ProgramDesk {
-    fd: OwnedFd,
-    programs: Vec<RunProgram>,
-    running: Vec<Child>,
-}
-
-impl ProgramDesk {
-    /// For these programs, and questions that come through `fd`.
-    #[must_use]
-    pub fn new(fd: OwnedFd, programs: Vec<RunProgram>) -> ProgramDesk {
-        ProgramDesk { fd, programs, running: Vec::new() }
-    }
-
-    /// Takes other programs.
-    pub fn configure(&mut self, programs: Vec<RunProgram>) {
-        self.programs = programs;
-    }
-
-    /// For polling.
-    #[must_use]
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
-    /// Answers one question, if there is one.
-    ///
-    /// # Errors
-    /// Who asks has ended.
-    pub fn turn(&mut self) -> Result<(), Errno> {
-        let question = match take_question(self.fd.as_fd(), MsgFlags::MSG_DONTWAIT) {
-            Err(Errno::EAGAIN) => return Ok(()),
-            question => question?,
-        };
-        let done = question.ok_or(Errno::EINVAL.into()).and_then(|question| self.answer(&question));
-        answer(self.fd.as_fd(), &done);
-        Ok(())
-    }
-
-    fn answer(&mut self, question: &RunRequest) -> io::Result<Pid> {
-        if question.kind != START {
-            let running =
-                self.running.iter().find(|child| child.pid() == question.pid).ok_or(Errno::ESRCH)?;
-            running.kill();
-            return Ok(question.pid);
-        }
-        let program = self.programs.get(usize::from(question.program));
-        let program = program.filter(|program| program.mark() == question.mark).ok_or(Errno::ESTALE)?;
-        if self.running.len() == RUNNING_MAX {
-            return Err(Errno::EAGAIN.into());
-        }
-        if !is_there() {
-            return Err(Errno::ECHILD.into());
-        }
-        let streams = question.streams.each_ref().map(|fd| fd.as_ref().map(|fd| fd.as_fd()));
-        let child = start_with(&program.argv, &[], streams)?;
-        let pid = child.pid();
-        self.running.push(child);
-        Ok(pid)
-    }
-
-    /// None runs for nobody: kills them all, which have still to be waited for.
-    #[must_use]
-    pub fn stop(self) -> Vec<Child> {
-        self.running.iter().for_each(Child::kill);
-        self.running
-    }
-
-    /// A child has ended: calls `each` with those of ours that have.
-    pub fn child_ended(&mut self, each: &mut dyn FnMut(i32, ChildExit)) {
-        self.running.retain(|child| {
-            let end = child.ended();
-            end.into_iter().for_each(|end| each(child.pid().as_raw(), end));
-            end.is_none()
-        });
-    }
-}
-
 /// The other process.
 struct RunnerServer {
     fd: OwnedFd,
@@ -385,14 +264,33 @@ impl RunnerServer {
         }
         super::trim::drop_code_pages();
         super::trim::stack();
-        while let Ok(question) = take_question(self.fd.as_fd(), MsgFlags::empty()) {
+        while let Ok(question) = self.question() {
             let done = match question {
                 Some(question) => self.answer(question, read),
                 None => Err(Errno::EINVAL.into()),
             };
-            answer(self.fd.as_fd(), &done);
+            let errno = done.as_ref().err().map_or(0, |e| e.raw_os_error().unwrap_or(libc::ENOENT));
+            let answer = [errno, done.map_or(0, Pid::as_raw)].map(i32::to_le_bytes).concat();
+            let _ = send(self.fd.as_raw_fd(), &answer, MsgFlags::MSG_NOSIGNAL);
         }
         self.running.iter().for_each(RunningProgram::kill);
+    }
+
+    /// `None`: there is none, or it is none that is understood.
+    fn question(&self) -> Result<Option<RunRequest>, Errno> {
+        let mut bytes = [0; HEAD + ENVIRONMENT_MAX];
+        let mut space = cmsg_space!([RawFd; 3]);
+        let (len, fds) = {
+            let mut room = [IoSliceMut::new(&mut bytes)];
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            let got = recvmsg::<()>(self.fd.as_raw_fd(), &mut room, Some(&mut space), flags)?;
+            (got.bytes, received(got.cmsgs()?))
+        };
+        // The daemon has ended.
+        if len == 0 {
+            return Err(Errno::ECONNRESET);
+        }
+        Ok(read_question(bytes.get(..len).unwrap_or_default(), fds))
     }
 
     fn answer(
@@ -440,31 +338,7 @@ impl RunnerServer {
     }
 }
 
-/// `None`: it is none that is understood.
-fn take_question(from: BorrowedFd<'_>, flags: MsgFlags) -> Result<Option<RunRequest>, Errno> {
-    let mut bytes = [0; HEAD + ENVIRONMENT_MAX];
-    let mut space = cmsg_space!([RawFd; 3]);
-    let (len, fds) = {
-        let mut room = [IoSliceMut::new(&mut bytes)];
-        let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
-        let got = recvmsg::<()>(from.as_raw_fd(), &mut room, Some(&mut space), flags)?;
-        (got.bytes, received(got.cmsgs()?))
-    };
-    // Who asks has ended.
-    if len == 0 {
-        return Err(Errno::ECONNRESET);
-    }
-    Ok(read_question(bytes.get(..len).unwrap_or_default(), fds))
-}
-
-fn answer(to: BorrowedFd<'_>, done: &io::Result<Pid>) {
-    let errno = done.as_ref().err().map_or(0, |e| e.raw_os_error().unwrap_or(libc::ENOENT));
-    let pid = done.as_ref().map_or(0, |pid| pid.as_raw());
-    let answer = [errno, pid].map(i32::to_le_bytes).concat();
-    let _ = send(to.as_raw_fd(), &answer, MsgFlags::MSG_NOSIGNAL);
-}
-
-pub(super) fn received(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {
+fn received(messages: impl Iterator<Item = ControlMessageOwned>) -> Vec<OwnedFd> {
     let mut all = Vec::new();
     for message in messages {
         if let ControlMessageOwned::ScmRights(fds) = message {

@@ -79,60 +79,7 @@ static ALLOWED: &[c_long] = &[
     libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_gettimeofday, // where the vDSO does not know
     libc::SYS_getrandom,                                      // keys of tables, numbers of questions
     libc::SYS_memfd_create,                                   // what iptables-restore reads
-    // The process that reads lines is forked, and gives up more; nothing is gained by these.
-    libc::SYS_capset, libc::SYS_landlock_create_ruleset, libc::SYS_landlock_add_rule,
-    libc::SYS_landlock_restrict_self,
 ];
-
-/// Those that are left of them to the process that reads lines. What it may open is said below.
-#[rustfmt::skip]
-static OBSERVED: &[c_long] = &[
-    libc::SYS_read, libc::SYS_readv, libc::SYS_pread64,       // logs, the journal, the configuration
-    libc::SYS_write, libc::SYS_writev,                        // last words; it has nothing open to write to
-    libc::SYS_close, libc::SYS_lseek, libc::SYS_fstat, libc::SYS_statx, // where a log was read to
-    libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_getdents64, libc::SYS_readlinkat, libc::SYS_faccessat,
-    libc::SYS_getcwd,                                         // of the C library
-    libc::SYS_pipe2,                                          // what programs write into, run by others
-    libc::SYS_ppoll,                                          // the loop
-    libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch, // logs
-    libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_recvfrom, libc::SYS_recvmsg, // the other process; syslog
-    libc::SYS_getsockopt,                                     // which of them is what
-    libc::SYS_munmap, libc::SYS_mremap, libc::SYS_brk, libc::SYS_madvise,
-    libc::SYS_futex, libc::SYS_sched_yield, libc::SYS_restart_syscall, // of the C library
-    libc::SYS_rt_sigprocmask, libc::SYS_rt_sigaction, libc::SYS_rt_sigreturn, libc::SYS_sigaltstack,
-    libc::SYS_exit, libc::SYS_exit_group,
-    libc::SYS_getpid, libc::SYS_gettid, libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid,
-    libc::SYS_getegid, libc::SYS_capget, libc::SYS_uname, libc::SYS_sysinfo,
-    libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_gettimeofday,
-    libc::SYS_getrandom,                                      // keys of tables
-];
-
-/// Those of an architecture that has older forms of the same calls.
-#[cfg(target_arch = "x86_64")]
-#[rustfmt::skip]
-static OBSERVED_HERE: &[c_long] = &[
-    libc::SYS_stat, libc::SYS_lstat, libc::SYS_newfstatat, libc::SYS_access, libc::SYS_readlink,
-    libc::SYS_poll, libc::SYS_pipe, libc::SYS_getrlimit, libc::SYS_time,
-];
-#[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
-static OBSERVED_HERE: &[c_long] = &[libc::SYS_newfstatat];
-#[cfg(target_arch = "arm")]
-#[rustfmt::skip]
-static OBSERVED_HERE: &[c_long] = &[
-    libc::SYS_stat64, libc::SYS_lstat64, libc::SYS_fstat64, libc::SYS_fstatat64, libc::SYS_access,
-    libc::SYS_readlink, libc::SYS_poll, libc::SYS_pipe, libc::SYS_ugetrlimit, libc::SYS_fcntl64,
-    libc::SYS__llseek, libc::SYS_statfs64, libc::SYS_fstatfs64, libc::SYS_getuid32, libc::SYS_geteuid32,
-    libc::SYS_getgid32, libc::SYS_getegid32, libc::SYS_send, libc::SYS_recv, libc::SYS_sigreturn,
-    403 /* clock_gettime64 */, 406 /* clock_getres_time64 */, 414 /* ppoll_time64 */, 422 /* futex_time64 */,
-    0xf_0002 /* cacheflush */, 0xf_0005 /* set_tls */,
-];
-#[cfg(not(any(
-    target_arch = "x86_64",
-    target_arch = "aarch64",
-    target_arch = "riscv64",
-    target_arch = "arm"
-)))]
-static OBSERVED_HERE: &[c_long] = &[];
 
 /// Those of an architecture that has older forms of the same calls.
 #[cfg(target_arch = "x86_64")]
@@ -268,35 +215,6 @@ impl Assembler {
 
 /// The filter.
 fn filter(architecture: u32, sockets: Sockets) -> Vec<sock_filter> {
-    let mut to = begin(architecture);
-    ALLOWED.iter().chain(ALLOWED_HERE).for_each(|call| to.call(*call, SECCOMP_RET_ALLOW));
-    FATAL.iter().for_each(|call| to.call(*call, SECCOMP_RET_KILL_PROCESS));
-    memory(&mut to);
-    to.call_if(libc::SYS_clone, &|to| to.none_of(0, NAMESPACES));
-    // The C library then takes clone(2), whose flags can be seen.
-    to.call(libc::SYS_clone3, refuse(Errno::ENOSYS));
-    // A second process ends with this one; it may have more calls refused.
-    let own = [libc::PR_SET_PDEATHSIG, libc::PR_SET_SECCOMP].map(i32::cast_unsigned);
-    to.call_if(libc::SYS_prctl, &|to| to.one_of(0, &own));
-    to.call_if(libc::SYS_socket, &|to| families(to, sockets));
-    to.call_if(libc::SYS_socketpair, &|to| to.one_of(0, &[libc::AF_UNIX.cast_unsigned()]));
-    end(to)
-}
-
-/// That of the process that reads lines, beside the one that it has already.
-fn observed(architecture: u32) -> Vec<sock_filter> {
-    let mut to = begin(architecture);
-    OBSERVED.iter().chain(OBSERVED_HERE).for_each(|call| to.call(*call, SECCOMP_RET_ALLOW));
-    memory(&mut to);
-    let writes = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC).cast_unsigned();
-    to.call_if(libc::SYS_openat, &|to| to.none_of(2, writes));
-    #[cfg(any(target_arch = "x86_64", target_arch = "arm"))]
-    to.call_if(libc::SYS_open, &|to| to.none_of(1, writes));
-    end(to)
-}
-
-/// What does not call as this architecture does ends.
-fn begin(architecture: u32) -> Assembler {
     let mut to = Assembler(Vec::with_capacity(512));
     to.put(LOAD, ARCH, (0, 0));
     to.put(JUMP_EQUAL, architecture, (1, 0));
@@ -308,21 +226,21 @@ fn begin(architecture: u32) -> Assembler {
         to.put(JUMP_AT_LEAST, 0x4000_0000, (0, 1));
         to.give(SECCOMP_RET_KILL_PROCESS);
     }
-    to
-}
-
-/// Memory, none of which can be executed.
-fn memory(to: &mut Assembler) {
+    ALLOWED.iter().chain(ALLOWED_HERE).for_each(|call| to.call(*call, SECCOMP_RET_ALLOW));
+    FATAL.iter().for_each(|call| to.call(*call, SECCOMP_RET_KILL_PROCESS));
     let exec = libc::PROT_EXEC.cast_unsigned();
     to.call_if(MMAP, &|to| to.none_of(2, exec));
     to.call_if(libc::SYS_mprotect, &|to| to.none_of(2, exec));
-}
-
-/// What is asked of descriptors; all other calls are refused.
-fn end(mut to: Assembler) -> Vec<sock_filter> {
+    to.call_if(libc::SYS_clone, &|to| to.none_of(0, NAMESPACES));
+    // The C library then takes clone(2), whose flags can be seen.
+    to.call(libc::SYS_clone3, refuse(Errno::ENOSYS));
+    // A second process ends with this one.
+    to.call_if(libc::SYS_prctl, &|to| to.one_of(0, &[libc::PR_SET_PDEATHSIG.cast_unsigned()]));
     // How many descriptors there can be; of nobody else.
     to.call_if(libc::SYS_prlimit64, &|to| to.one_of(0, &[0]));
     to.call_if(libc::SYS_ioctl, &|to| to.one_of(1, &IOCTLS));
+    to.call_if(libc::SYS_socket, &|to| families(to, sockets));
+    to.call_if(libc::SYS_socketpair, &|to| to.one_of(0, &[libc::AF_UNIX.cast_unsigned()]));
     to.call(libc::SYS_fcntl, SECCOMP_RET_ALLOW);
     to.give(refuse(Errno::EPERM));
     to.0
@@ -355,18 +273,7 @@ fn families(to: &mut Assembler, sockets: Sockets) {
 /// EINVAL or ENOSYS: this kernel has no filters of system calls; ENOSYS also for an architecture whose calls
 /// are not known here.
 pub fn enforce(sockets: Sockets) -> Result<(), Errno> {
-    install(filter(ARCHITECTURE.ok_or(Errno::ENOSYS)?, sockets))
-}
-
-/// Likewise all but those of the process that reads lines.
-///
-/// # Errors
-/// As [`enforce`].
-pub fn enforce_observed() -> Result<(), Errno> {
-    install(observed(ARCHITECTURE.ok_or(Errno::ENOSYS)?))
-}
-
-fn install(mut filter: Vec<sock_filter>) -> Result<(), Errno> {
+    let mut filter = filter(ARCHITECTURE.ok_or(Errno::ENOSYS)?, sockets);
     let len = libc::c_ushort::try_from(filter.len()).map_err(|_| Errno::EINVAL)?;
     let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
     let mode = libc::SECCOMP_MODE_FILTER;

@@ -9,7 +9,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -30,8 +30,6 @@ pub enum LogTarget {
     Stderr = 2,
     /// Both.
     Both = 3,
-    /// Another process of ours, which has them written: see [`give_to`].
-    Process = 4,
 }
 
 /// Warnings and errors that are kept, and bytes of each.
@@ -103,20 +101,6 @@ pub fn install(target: LogTarget, level: LevelFilter) {
     log::set_max_level(level);
 }
 
-/// Sends the messages to another process of ours from now on, whole: `kind`, the number of the level as `of`
-/// says, and the text. Who has no room for them is waited for.
-pub fn give_to(socket: OwnedFd, kind: u8, of: fn(Level) -> u8) {
-    LOGGER.target.store(LogTarget::Process as u8, Ordering::Relaxed);
-    *LOGGER.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket.into());
-    *GIVES.lock().unwrap_or_else(PoisonError::into_inner) = Some((kind, of));
-}
-
-/// What the messages of [`give_to`] begin with.
-static GIVES: Mutex<Option<MessageHead>> = Mutex::new(None);
-
-/// A kind, and what stands for a level.
-type MessageHead = (u8, fn(Level) -> u8);
-
 /// Closes the socket; the next message opens another. For a process that begins as a copy of ours.
 pub fn forget() {
     *LOGGER.socket.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -136,9 +120,6 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        if self.target.load(Ordering::Relaxed) == LogTarget::Process as u8 {
-            return self.give(record);
-        }
         if record.level() <= Level::Warn {
             let mut line = Line::new();
             let _ = write!(line, "{}{}", prefix(record.level()), record.args());
@@ -156,16 +137,6 @@ impl Log for Logger {
 }
 
 impl Logger {
-    /// Without the other process this one ends, too.
-    fn give(&self, record: &Record<'_>) {
-        let Some((kind, of)) = *GIVES.lock().unwrap_or_else(PoisonError::into_inner) else { return };
-        let mut line = Line::new();
-        let _ = write!(line, "{}", record.args());
-        let message = [&[kind, of(record.level())], line.bytes()].concat();
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        socket.iter().for_each(|socket| drop(socket.send(&message)));
-    }
-
     /// `false` if there is no system log. A log that is there but does not read has the message counted.
     fn syslog(&self, path: &Path, record: &Record<'_>) -> bool {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 
 use crate::common;
 
-use common::daemon::{failed, observer};
+use common::daemon::failed;
 use common::{Net, ns, wait_until};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
@@ -462,7 +462,7 @@ fn names_that_lead_to_files_of_the_kernel_are_refused() {
     }
     let daemon = net.daemon("daemon");
     let open = |net: &Net| {
-        let dir = format!("/proc/{}/fd", observer(net.pid(daemon)));
+        let dir = format!("/proc/{}/fd", net.pid(daemon));
         let targets = fs::read_dir(dir).unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
         targets
             .filter(|to| ["/proc", "/sys", "/dev/zero", "/dev/kmsg"].iter().any(|dir| to.starts_with(dir)))

@@ -76,10 +76,10 @@ fn count() -> u32 {
     if common::mef_binary().ends_with("target/mef") { 1_000_000 } else { 100_000 }
 }
 
-/// Ticks of CPU that the process which loads lists has had so far: the daemon's second, behind the observer.
+/// Ticks of CPU that the daemon's second process has had so far.
 fn loader_time(daemon: u32) -> Option<u64> {
     let children = fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children")).ok()?;
-    let stat = fs::read_to_string(format!("/proc/{}/stat", children.split_whitespace().nth(1)?)).ok()?;
+    let stat = fs::read_to_string(format!("/proc/{}/stat", children.split(' ').next()?)).ok()?;
     let mut fields = stat.rsplit(')').next()?.split(' ').skip(12);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }

@@ -170,27 +170,6 @@ check "the daemon is restarted" restart
 check "and knows the ban" has_ban 20.0.0.62
 date -s "@$now" >/dev/null
 
-# Landlock is there from Linux 5.13 on; what is not there is told, and the rest holds all the same.
-has_filter() { grep -q "^Seccomp:.*2$" "/proc/$1/status"; }
-only_reads() {
-    read -r children <"/proc/$daemon/task/$daemon/children"
-    for pid in $children; do
-        grep -q "^CapEff:.0000000000000004$" "/proc/$pid/status" && has_filter "$pid" && return
-    done
-    return 1
-}
-confined() {
-    mef status | grep "^confined" >/tmp/confined
-    grep -q "full: .*system calls (seccomp), logs read by a process of its own" /tmp/confined || return 1
-    case $(uname -r) in
-        5.10.*) grep -q "without .*Landlock (not in this kernel)" /tmp/confined &&
-            grep -q "confine=full: without .*Landlock (not in this kernel)" /var/log/daemon ;;
-        *) grep -q "files (Landlock" /tmp/confined ;;
-    esac
-}
-check "the daemon has given up what this kernel can take" confined
-check "and has a filter of system calls" has_filter "$daemon"
-check "who reads logs has one, too, and of all rights that to read" only_reads
 check "the daemon lives" kill -0 "$daemon"
 note "$(uname -r) $(uname -m), idle daemon: $(grep VmRSS "/proc/$daemon/status" | tr -s '\t ' ' ')"
 mef version --verbose | sed 's/^/    /'

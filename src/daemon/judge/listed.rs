@@ -15,11 +15,6 @@ const FIRST: usize = 64;
 pub(super) struct FirstHits(Option<Vec<IpAddr>>);
 
 impl FirstHits {
-    /// Whether somebody wants to know.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Somebody had a hit.
     pub(super) fn add(&mut self, addr: IpAddr) {
         if let Some(addrs) = &mut self.0

@@ -5,25 +5,21 @@ use super::Judge;
 use crate::ban::WhichBans;
 use crate::base::clock::{Mono, Now};
 use crate::base::count::count;
-use crate::base::crc::crc32c;
 use crate::base::range::Range;
-use crate::control::proto::{FACTS, OffenderLine, RuleLine, Sight};
-use crate::daemon::policy::PolicyTally;
+use crate::control::proto::{FACTS, OffenderLine, RuleLine};
 use crate::daemon::sources::SightChange;
-use crate::daemon::wire::{ObserverCounts, Offender};
-use crate::detect::LineCounts;
 use crate::detect::chosen;
 use crate::input::Tags;
+use ipnet::IpNet;
 
 /// Offenders that `top` shows.
-pub(super) const TOP: usize = 20;
+const TOP: usize = 20;
 
 impl Judge {
     /// The numbers of [`FACTS`], in their order.
     pub(in crate::daemon) fn facts(&mut self, not_looked_up: u64) -> [u64; FACTS.len()] {
         let c = self.observer.detector.counts();
         let (watchers, lost) = self.events.watchers();
-        let ObserverCounts { tracked, evicted, .. } = self.observer_counts();
         [
             c.lines,
             self.observer.hits(),
@@ -39,8 +35,8 @@ impl Judge {
             self.counted.newcomers,
             self.counted.news_lost,
             not_looked_up,
-            evicted,
-            tracked,
+            self.observer.counter.tracker.evicted(),
+            self.observer.counter.tracker.used() as u64,
             self.observer.counter.tracker.slots() as u64,
             self.events.bans_a_minute(),
             watchers,
@@ -50,13 +46,10 @@ impl Judge {
     /// The first rule that sees nothing, and why.
     pub(in crate::daemon) fn first_blind(
         &self,
-        sight: &dyn Fn(usize) -> (Sight, String),
+        sight: &dyn Fn(Tags) -> Result<String, String>,
     ) -> Option<(&str, String)> {
         let mut rules = self.observer.detector.rules().iter().enumerate();
-        rules.find_map(|(index, rule)| match sight(index) {
-            (Sight::Blind, why) => Some((&*rule.name, why)),
-            _ => None,
-        })
+        rules.find_map(|(index, rule)| Some((&*rule.name, sight(Tags(1 << index)).err()?)))
     }
 
     /// Tells the log whose sight has changed; `sight` says what a rule sees, or why it sees nothing.
@@ -90,62 +83,29 @@ impl Judge {
         }
     }
 
-    /// Those who are nearest to a ban, the nearest first.
-    pub(in crate::daemon) fn nearest(&self, now: Mono) -> Vec<Offender> {
-        let mut top: Vec<(u64, Offender)> = Vec::with_capacity(TOP + 1);
-        let mut add = |one: Offender| {
-            let policy = self.decider.policies.get(usize::from(one.rule));
-            let maxretry = policy.map_or(1, |p| p.limits.maxretry.max(1));
-            let near = u64::from(one.hits) * 1000 / u64::from(maxretry);
-            let at = top.partition_point(|(other, known)| (*other, known.last) >= (near, one.last));
+    /// Those who are nearest to a ban.
+    pub(in crate::daemon) fn each_offender(&self, now: Mono, each: &mut dyn FnMut(&OffenderLine<'_>)) {
+        let mut top: Vec<(u64, IpNet, u16, u32, Mono)> = Vec::with_capacity(TOP + 1);
+        self.observer.counter.tracker.for_each(now, &mut |rule, addr, hits, last| {
+            let maxretry =
+                self.decider.policies.get(usize::from(rule)).map_or(1, |p| p.limits.maxretry.max(1));
+            let near = u64::from(hits) * 1000 / u64::from(maxretry);
+            let at = top.partition_point(|t| (t.0, t.4) >= (near, last));
             if at < TOP {
-                top.insert(at, (near, one));
+                top.insert(at, (near, addr, rule, hits, last));
                 top.truncate(TOP);
             }
-        };
-        self.offenders_elsewhere().iter().for_each(|one| add(*one));
-        self.observer.counter.tracker.for_each(now, &mut |rule, source, hits, last| {
-            add(Offender { source, rule, hits, last });
         });
-        top.into_iter().map(|(_, one)| one).collect()
-    }
-
-    /// The same, for people.
-    pub(in crate::daemon) fn each_offender(&self, now: Mono, each: &mut dyn FnMut(&OffenderLine<'_>)) {
-        for one in self.nearest(now) {
-            let Some(policy) = self.decider.policies.get(usize::from(one.rule)) else { continue };
+        for (_, addr, rule, hits, last) in top {
+            let Some(policy) = self.decider.policies.get(usize::from(rule)) else { continue };
             each(&OffenderLine {
-                addr: &Range::from(one.source).to_string(),
+                addr: &Range::from(addr).to_string(),
                 rule: &policy.name,
-                hits: one.hits.into(),
+                hits: hits.into(),
                 maxretry: policy.limits.maxretry.into(),
-                age: now.since(one.last) / 1000,
+                age: now.since(last) / 1000,
             });
         }
-    }
-
-    /// What the rules that read have counted, in their order.
-    pub(in crate::daemon) fn tallies(&self) -> impl Iterator<Item = &PolicyTally> {
-        self.decider.policies.iter().take(self.rules()).map(|policy| &policy.tally)
-    }
-
-    /// What was counted, here and by the process that reads lines.
-    pub(in crate::daemon) fn observer_counts(&self) -> ObserverCounts {
-        let tracker = &self.observer.counter.tracker;
-        let (tracked, evicted) = self.tracked_elsewhere();
-        let lines = LineCounts { hits: self.observer.hits(), ..*self.observer.detector.counts() };
-        let tracked = tracked.saturating_add(tracker.used() as u64);
-        ObserverCounts { lines, tracked, evicted: evicted.saturating_add(tracker.evicted()) }
-    }
-
-    /// What stands for the rules: the same here and in the other process, if both have read the same.
-    pub(in crate::daemon) fn rules_mark(&self) -> u32 {
-        let mut names = Vec::new();
-        for policy in &self.decider.policies {
-            names.extend_from_slice(policy.name.as_bytes());
-            names.push(0);
-        }
-        crc32c(&names)
     }
 
     /// A command has ended bans of somebody, or of all, `which` then says which: what was counted of them is
@@ -175,7 +135,6 @@ impl Judge {
 
     /// Writes the statistics to the log.
     pub(in crate::daemon) fn report(&self) {
-        let ObserverCounts { tracked, evicted, .. } = self.observer_counts();
         let c = self.observer.detector.counts();
         log::info!(
             "{}, {} looked at, {}, {} ignored, {} ambiguous, {} without address, {} without \
@@ -191,8 +150,8 @@ impl Judge {
         log::info!(
             "{}, {} tracked, {} evicted; the table was restored {}",
             count(self.counted.bans, "ban"),
-            count(tracked, "offender"),
-            evicted,
+            count(self.observer.counter.tracker.used(), "offender"),
+            self.observer.counter.tracker.evicted(),
             count(self.counted.reasserted, "time")
         );
     }

@@ -7,7 +7,6 @@ use crate::base::clock::Span;
 use crate::config::{load_rule, parse_global};
 use crate::daemon::policy;
 use crate::daemon::rehearse::{self, Rehearsal, RehearsalExtent};
-use crate::daemon::wire::Evidence;
 use crate::firewall::record::{RecordedStep, Recorder, World};
 use crate::state::journal::BanJournal;
 use nix::errno::Errno;
@@ -156,28 +155,6 @@ fn whoever_fails_too_often_is_banned_and_nobody_else() {
     assert!(host.drops("192.0.2.1") && !host.drops("192.0.2.2"));
     host.pass(3601);
     assert!(!host.drops("192.0.2.1"), "a ban that has ended");
-}
-
-#[test]
-fn the_process_that_reads_lines_accuses_only_by_rules_that_read() {
-    let mut host = JudgeHost::new("", "", &["198.51.100.0/24"]);
-    let offence = |addr: &str, rule, excess: Option<Excess>| Offence {
-        source: addr.parse().unwrap(),
-        rule,
-        hits: 3,
-        wide: None,
-        excess: excess.map(Box::new),
-        line: "x".into(),
-    };
-    let excess = Excess { reason: "much".into(), requests: 9, detect: false, bantime: Some(Span::Permanent) };
-    let mut accuse = |one, evidence| host.judge.accused(host.now, one, evidence).is_ok();
-    assert!(!accuse(offence("192.0.2.1/32", 1, None), Evidence::Attested), "there is no such rule");
-    assert!(!accuse(offence("192.0.2.1/32", 0, Some(excess)), Evidence::Attested), "it counts no requests");
-    assert!(accuse(offence("192.0.2.2/32", 0, None), Evidence::Hearsay));
-    assert!(accuse(offence("198.51.100.7/32", 0, None), Evidence::Attested));
-    host.judge.commit(host.now);
-    assert_eq!(host.banned(), [("192.0.2.2".to_owned(), Some(3600))], "who is exempt stays so");
-    assert!(host.judge.decider.policies[0].is_hearsay(host.now.mono));
 }
 
 #[test]

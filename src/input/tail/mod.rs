@@ -89,8 +89,6 @@ impl Tail {
         saved: &[(PathBuf, Position)],
         now: Now,
     ) -> Tail {
-        // Where no rule wants a file the kernel has nothing to tell.
-        let watches = if patterns.is_empty() { Watches::none() } else { Watches::open() };
         let mut tail = Tail {
             patterns: patterns
                 .into_iter()
@@ -98,7 +96,7 @@ impl Tail {
                 .collect(),
             recent: Recent { limit: recent.limit.max(1), ..recent },
             names: Vec::new(),
-            watches,
+            watches: Watches::open(),
             buffer: Buffer::new(LARGE),
             containers: Tags(0),
             unwrapped: None,

@@ -29,9 +29,6 @@ impl Tail {
     /// its end.
     pub(super) fn scan(&mut self, now: Now, saved: Option<&[(PathBuf, Position)]>) {
         self.rescan = false;
-        if self.patterns.is_empty() {
-            return;
-        }
         self.watches.begin();
         let before = std::mem::replace(&mut self.scanned, clock::wall_nanos());
         for k in 0..self.patterns.len() {

@@ -1,2 +1,0 @@
-#![no_main]
-mef_fuzz::target!(observer);
