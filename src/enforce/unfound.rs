@@ -4,14 +4,15 @@
 use crate::base::range::Range;
 use std::net::IpAddr;
 
-/// The ranges, in the order of their first addresses.
+/// The ranges in the order of their first addresses, as a tree: the one in the middle is its root, and those
+/// on its sides are trees, too. So a wide one among many is no reason to look at all of them.
 pub(super) struct Unfound(Vec<UnfoundRange>);
 
 struct UnfoundRange {
     range: Range,
     /// Its number among all that were asked for.
     number: usize,
-    /// The last address of any up to this one.
+    /// The last address of any in its tree.
     reach: IpAddr,
 }
 
@@ -23,20 +24,38 @@ impl Unfound {
             unfound.map(|(number, (range, _))| UnfoundRange { range: *range, number, reach: range.last() });
         let mut all: Vec<UnfoundRange> = unfound.collect();
         all.sort_unstable_by_key(|one| one.range.first());
-        let mut reach = None;
-        for one in &mut all {
-            one.reach = reach.map_or(one.reach, |reach| one.reach.max(reach));
-            reach = Some(one.reach);
-        }
+        set_reach(&mut all);
         Unfound(all)
     }
 
     /// Calls `each` with the numbers of those that a ban of these addresses is about.
     pub(super) fn each(&self, addr: &Range, each: &mut dyn FnMut(usize)) {
-        let end = self.0.partition_point(|one| one.range.first() <= addr.last());
-        let before = self.0.get(..end).unwrap_or_default().iter().rev();
-        let near = before.take_while(|one| one.reach >= addr.first());
-        near.filter(|one| one.range.meets(addr)).for_each(|one| each(one.number));
+        look(&self.0, addr, &mut |one| {
+            if one.range.meets(addr) {
+                each(one.number);
+            }
+        });
+    }
+}
+
+/// Finds out how far each tree in a tree reaches.
+fn set_reach(tree: &mut [UnfoundRange]) -> Option<IpAddr> {
+    let (before, rest) = tree.split_at_mut(tree.len() / 2);
+    let (root, behind) = rest.split_first_mut()?;
+    root.reach = set_reach(before).into_iter().chain(set_reach(behind)).fold(root.reach, IpAddr::max);
+    Some(root.reach)
+}
+
+/// Shows those of a tree that may be about these addresses.
+fn look(tree: &[UnfoundRange], addr: &Range, each: &mut dyn FnMut(&UnfoundRange)) {
+    let (before, rest) = tree.split_at(tree.len() / 2);
+    let Some((root, behind)) = rest.split_first().filter(|(root, _)| root.reach >= addr.first()) else {
+        return;
+    };
+    look(before, addr, each);
+    each(root);
+    if root.range.first() <= addr.last() {
+        look(behind, addr, each);
     }
 }
 
@@ -68,6 +87,20 @@ mod tests {
                 let all = (0..20).filter(|n| counts[*n] == 0 && ranges[*n].meets(&ban));
                 assert_eq!(found, all.collect::<Vec<_>>(), "{ban} among {ranges:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_wide_range_among_many_is_no_reason_to_look_at_all() {
+        let range =
+            |first: u32, last: u32| Range::new(Ipv4Addr::from(first).into(), Ipv4Addr::from(last).into());
+        let mut ranges: Vec<Range> = (0..4096).map(|n| range(n * 16, n * 16 + n % 3).unwrap()).collect();
+        ranges.push(range(0, 65_535).unwrap());
+        let unfound = Unfound::of(&ranges, &vec![0; ranges.len()]);
+        for addr in (0..65_536).step_by(999) {
+            let mut looked = 0;
+            look(&unfound.0, &range(addr, addr).unwrap(), &mut |_| looked += 1);
+            assert!((1..64).contains(&looked), "{looked} for {addr}");
         }
     }
 }
