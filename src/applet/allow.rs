@@ -8,7 +8,7 @@ use super::output::{Output, OutputError, OutputShape, failed};
 use super::target::{self, Safety};
 use crate::ban::{BanEntry, Scope};
 use crate::base::clock::Wall;
-use crate::base::range::{Range, any_meets, covers, merge, split};
+use crate::base::range::{Family, Range, any_meets, covers, merge, split};
 use crate::config::{ListEntry, ListKind, Settings, conf_files, duration};
 use crate::control::proto::Request;
 use crate::firewall::backend::View;
@@ -135,6 +135,9 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
     let paths = Paths::of(&settings);
     let safety = Safety::read(enforcer.guard()).map_err(failed)?;
     let mut ranges = wanted(&change, &safety, made.ipv6_prefix, output)?;
+    if kind == ListKind::Deny && adds.is_some() {
+        droppable(enforcer.guard(), &mut ranges, output)?;
+    }
     let unwritten = |e| OutputError::Failed(format!("{}/{LOCAL}: {e}", paths.dir(kind).to_string_lossy()));
     let turn = match kind {
         ListKind::Allow => ListTurn::within(&paths, kind, target::LIST_PATIENCE),
@@ -273,6 +276,28 @@ fn wanted(
         }
     }
     Ok(ranges)
+}
+
+/// Keeps those whose packets this kernel can drop.
+fn droppable(
+    guard: &mut dyn View,
+    ranges: &mut Vec<Range>,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    for family in Family::ALL {
+        if ranges.iter().any(|range| range.family() == family)
+            && let Some(why) = guard.cannot_drop(family).map_err(failed)?
+        {
+            ranges.retain(|range| {
+                let is_meant = range.family() == family;
+                if is_meant {
+                    output.problem(&format_args!("{range}: this kernel {why}: not listed"));
+                }
+                !is_meant
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Says why a range cannot be taken off.

@@ -32,6 +32,14 @@ pub trait View {
         None
     }
 
+    /// What this kernel cannot do, for people, if packets of a family pass whoever is banned or denied.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn cannot_drop(&mut self, _family: Family) -> Result<Option<&'static str>, Failure> {
+        Ok(None)
+    }
+
     /// What this kernel cannot do of what is asked of it, for people.
     fn lacking(&mut self, state: GuardState) -> Vec<String>;
 

@@ -340,6 +340,13 @@ impl DenyWork<'_> {
                     count(addresses, "address"),
                     count(networks, "network")
                 ));
+                for family in Family::ALL {
+                    let has_some = FORMS.iter().any(|form| form.0 == family && survey.count(*form) > 0);
+                    if has_some && let Some(why) = self.guard.cannot_drop(family)? {
+                        let path = path.to_string_lossy();
+                        (self.note)(&format_args!("{path}: this kernel {why}: those are not denied"));
+                    }
+                }
                 return Ok(survey);
             };
             fillings.iter().for_each(|filling| drop(self.guard.deny_forget(filling)));

@@ -432,3 +432,29 @@ fn a_ban_for_longer_than_ip_set_can_count_is_written_down_with_its_end() {
         assert!(net.ipset("ban4").contains("192.0.2.9 timeout 0"));
     });
 }
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn only_where_there_is_no_table_for_ipv6_it_goes_without() {
+    with_iptables(|| {
+        let net = host("", "");
+        let refuse = |words: &str| {
+            for variant in ["", "-legacy", "-nft"] {
+                let script = format!("#!/bin/sh\necho '{words}' >&2; exit 3\n");
+                net.program(&format!("sbin/ip6tables{variant}-restore"), &script);
+            }
+        };
+        // What fails in passing is no lack: nothing is in force by halves and called whole.
+        refuse("ip6tables-restore: Cannot allocate memory");
+        let said = net.mef(&["ban", "203.0.113.1"]);
+        assert!(said.status == 1 && said.stderr.contains("Cannot allocate memory"), "{said:?}");
+        refuse("ip6tables-restore: unable to initialize table raw");
+        net.mef(&["ban", "203.0.113.1"]).ok();
+        for command in ["ban", "deny"] {
+            let said = net.mef(&[command, "2001:db8::1"]);
+            assert!(said.status == 1 && said.stderr.contains("cannot drop packets of IPv6"), "{said:?}");
+        }
+        net.mef(&["deny", "203.0.113.2"]).ok();
+        assert_eq!(net.mef(&["why", "203.0.113.2"]).status, 1);
+    });
+}

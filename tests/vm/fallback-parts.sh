@@ -88,7 +88,9 @@ lacks() {
     printf 'x 203.0.113.9\nx 203.0.113.9\n' >>/var/log/app.log
     check "without $1 it bans all the same" wait_for 20 holds 203.0.113.9
     case $2 in *IPv6*)
-        check "without $1 a ban of IPv6 is none" says 'lacks ip6_tables' mef ban 2001:db8::1 ;;
+        check "without $1 a ban of IPv6 is none" says 'lacks ip6_tables' mef ban 2001:db8::1
+        check "without $1 a denial of IPv6 is none" says 'not listed' mef deny 2001:db8::1
+        check "without $1 one of IPv4 is one" inside mef deny 203.0.113.77 ;;
     esac
     check "without $1 the rules are in force" asks
     stop_daemon

@@ -61,6 +61,11 @@ impl View for Fallback {
         self.mark.and_then(|mark| mark.of(Family::V4)).map(|(place, _)| text::words(place))
     }
 
+    fn cannot_drop(&mut self, family: Family) -> Result<Option<&'static str>, Failure> {
+        let is_open = self.registry()?.mark.is_some_and(|mark| mark.is_open(family));
+        Ok(is_open.then_some(NO_IPV6))
+    }
+
     fn lacking(&mut self, state: GuardState) -> Vec<String> {
         let found = format!("cannot keep bans in nf_tables ({}): iptables and ip_set do", self.why);
         let found = (!self.why.is_empty()).then_some(found);

@@ -20,6 +20,9 @@ pub(super) const POLL_INTERVAL: u32 = 10;
 /// Milliseconds between two walks over all bans, for those whose end is far away.
 const LONG_INTERVAL: u64 = 6 * 3_600_000;
 
+/// Milliseconds between two looks whether a family without rules can have them after all.
+const OPEN_INTERVAL: u64 = 300_000;
+
 /// A set of ours: its name, how often it is asked, and how many members it has, if it has sets.
 type Seen = (String, u32, u32);
 
@@ -34,6 +37,9 @@ pub(super) struct Watch {
     chosen: [Via; 2],
     looked: Option<Mono>,
     prolonged: Option<Mono>,
+    /// When tables were last looked for that were missing, and whether they have come.
+    sought: Option<Mono>,
+    found: bool,
 }
 
 impl Fallback {
@@ -71,6 +77,7 @@ impl Fallback {
             let (shape, lists) = (self.shape()?, self.lists_in_force()?);
             (self.health.shape, self.health.lists) = (Some(shape), lists);
             self.health.chosen = Family::ALL.map(restore::chosen);
+            self.health.found = false;
         }
         Ok(())
     }
@@ -89,7 +96,17 @@ impl Fallback {
         let shape = self.shape()?;
         // A flush of all sets leaves no other trace.
         let whole = self.health.shape.as_ref() == Some(&shape) && !self.is_empty(MADE)?;
-        Ok(!whole || self.has_chosen_anew())
+        Ok(!whole || self.has_chosen_anew() || self.can_close(now))
+    }
+
+    /// Whether there are tables by now for a family whose packets no rule asks about.
+    fn can_close(&mut self, now: Mono) -> bool {
+        let is_due = self.health.sought.is_none_or(|last| now.since(last) >= OPEN_INTERVAL);
+        if is_due && self.mark.is_some_and(|mark| mark.is_open(Family::V6)) {
+            self.health.sought = Some(now);
+            self.health.found = self.has_tables(Family::V6);
+        }
+        self.health.found
     }
 
     /// Whether the host uses another variant of iptables than it did: rules go where the others are.
@@ -105,7 +122,7 @@ impl Fallback {
         let rules = if is_loaded { RuleTables::Loaded } else { RuleTables::None };
         let known = self.health.shape.as_ref().map_or(&[][..], |shape| shape.as_slice());
         let mut damage = if mark.is_none() { Damage::Table } else { since(&shape, known) };
-        if self.health.on && self.has_chosen_anew() {
+        if self.health.on && (self.has_chosen_anew() || self.health.found) {
             damage = damage.max(Damage::Rules);
         }
         let lost = damage < Damage::Table && self.health.lists.iter().any(|list| !lists.contains(list));

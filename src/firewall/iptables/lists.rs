@@ -8,6 +8,7 @@ use super::{Fallback, OURS, OURS_MASK, destroy, number_of, spec};
 use crate::ban::{Failure, ListId};
 use crate::base::name::Name;
 use crate::base::range::{Family, Range};
+use crate::firewall::backend::View as _;
 use crate::firewall::guard::{DenySet, Filling, fresh_deny_name};
 use crate::firewall::ipset::message::{Command, Elem, Key, SetSpec, Type};
 use std::cell::RefCell;
@@ -179,7 +180,10 @@ impl Fallback {
 
     /// The names of the lists by which the first address of each range is dropped.
     pub(super) fn denied_by(&mut self, ranges: &[Range]) -> Result<Vec<Vec<String>>, Failure> {
-        let sets = self.lists()?;
+        let mut sets = self.lists()?;
+        if self.cannot_drop(Family::V6)?.is_some() {
+            sets.retain(|set| set.family() != Family::V6);
+        }
         let mut all = vec![Vec::new(); ranges.len()];
         for (range, names) in ranges.iter().zip(&mut all) {
             for set in sets.iter().filter(|set| set.in_force() && set.family() == range.family()) {

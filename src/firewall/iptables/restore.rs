@@ -116,6 +116,21 @@ pub fn restore_via(family: Family, texts: &[String], via: Via) -> Result<Via, Fa
     restore_by(family, texts, &mut std::iter::once(via))
 }
 
+/// Whether every program that is there says that the kernel has no such table: what one does not get for
+/// another reason it may get the next time.
+pub(super) fn lacks_table(family: Family, table: &str) -> bool {
+    let text = ["*", table, "\nCOMMIT\n"].concat();
+    let mut there = names(family).iter().filter(|name| child::find(name).is_some());
+    there.all(|name| run(name, &text).is_err_and(|e| e.errno == Errno::EIO && names_no_table(&e.text)))
+}
+
+/// Whether these are the words for a table, or all of nf_tables, that the kernel does not have.
+fn names_no_table(said: &str) -> bool {
+    const WORDS: [&str; 5] =
+        ["initialize", "does not exist", "not supported", "not available", "rule set generation id"];
+    WORDS.iter().any(|words| said.contains(words)) && !said.contains("emory")
+}
+
 fn restore_by(
     family: Family,
     texts: &[String],
@@ -309,6 +324,24 @@ mod tests {
     const TEXT: &str = "*filter\n:mefr_a0 - [0:0]\n-A mefr_a0 -m time --timestart 10:00 -j REJECT\n\
         -A mefr_a0 -m comment --comment \"-m nobody\" -m tcp -j mefr_a1\nCOMMIT\n\
         *nat\n-A x -j SNAT\nCOMMIT\n";
+
+    #[test]
+    fn only_who_says_that_there_is_no_table_lacks_it() {
+        for (said, lacks) in [
+            ("ip6tables-restore: unable to initialize table 'raw': this kernel lacks ip6table_raw", true),
+            ("ip6tables-restore v1.8.9 (nf_tables): Failed to initialize nft: Protocol not supported", true),
+            ("ip6tables-restore v1.8.9 (nf_tables): Could not fetch rule set generation id", true),
+            ("can't initialize ip6tables table `raw': Table does not exist (do you need to insmod?)", true),
+            ("can't initialize ip6tables table `raw': Cannot allocate memory", false),
+            ("ip6tables-restore: it did not end within 30 s", false),
+            ("ip6tables-restore: Resource temporarily unavailable (os error 11)", false),
+            ("ip6tables-restore: signal 9", false),
+            ("ip6tables-restore: line 2 failed", false),
+            ("", false),
+        ] {
+            assert_eq!(names_no_table(said), lacks, "{said}");
+        }
+    }
 
     #[test]
     fn words_name_a_line_or_the_end_of_a_table() {

@@ -84,7 +84,8 @@ impl Fallback {
             };
             (*place, *via, *jumps, lacks) = match written {
                 Ok(done) => done,
-                Err(e) if family == Family::V6 && !is_final(&e) && !self.has_tables(family) => continue,
+                // Where rules were there are tables: what fails now fails in passing.
+                Err(e) if before.is_none() && !is_final(&e) && self.lacks_tables(family) => continue,
                 Err(e) => return Err(e),
             };
             // What another place or program has of ours is asked no more.
@@ -106,11 +107,17 @@ impl Fallback {
         Ok(Mark { ipv6_prefix, logs, places, via: vias, lacks, parts, jumps, digests })
     }
 
-    /// Whether there is any table for the rules of a family: a kernel may have IPv6, and none for it.
-    fn has_tables(&self, family: Family) -> bool {
-        let empty = |place: &usize| ["*", text::table_of(*place), "\nCOMMIT\n"].concat();
+    /// Whether there is no table for the rules of a family, and all programs say so: a kernel may have IPv6,
+    /// and none for it.
+    fn lacks_tables(&self, family: Family) -> bool {
         let mut places = text::places(&self.options).iter();
-        places.any(|place| restore::restore(family, &[empty(place)]).is_ok())
+        family == Family::V6 && places.all(|place| restore::lacks_table(family, text::table_of(*place)))
+    }
+
+    /// Whether there is a table for the rules of a family.
+    pub(super) fn has_tables(&self, family: Family) -> bool {
+        let mut places = text::places(&self.options).iter();
+        places.any(|place| restore::restore(family, &[text::nothing(*place)]).is_ok())
     }
 
     /// The rules of a family by the variant of iptables that the host has chosen since they were written, if
@@ -122,8 +129,7 @@ impl Fallback {
         else {
             return Ok(None);
         };
-        let nothing = ["*", text::table_of(place), "\nCOMMIT\n"].concat();
-        if restore::restore_via(family, &[nothing], chosen).is_err() {
+        if restore::restore_via(family, &[text::nothing(place)], chosen).is_err() {
             return Ok(None);
         }
         let bans = self.references(&ban_set(family))?;

@@ -79,6 +79,11 @@ pub(super) fn words(place: usize) -> &'static str {
     PLACES.get(place).map_or("", |(.., words)| words)
 }
 
+/// What changes nothing of the table of a place.
+pub(super) fn nothing(place: usize) -> String {
+    ["*", table_of(place), "\nCOMMIT\n"].concat()
+}
+
 /// The table of a place.
 pub(super) fn table_of(place: usize) -> &'static str {
     PLACES.get(place).map_or("raw", |(table, ..)| table)
