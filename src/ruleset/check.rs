@@ -9,6 +9,7 @@ use super::shadow::{ShadowingRules, short};
 use super::{RuleSet, Trees, full};
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
+use crate::base::range::Family;
 
 /// What a rule set is checked against.
 pub struct Host<'a> {
@@ -75,10 +76,11 @@ fn rest(set: &RuleSet, (used, unmet): (&[bool], Vec<Unmet>), found: &mut Vec<(u1
 
 /// Whether a rule asks for types of ICMP that are none of its protocols.
 fn has_no_type(rule: &RuleStatement) -> bool {
-    let is_of = |v6: bool| rule.proto.numbers().contains(if v6 { &proto::ICMP6 } else { &proto::ICMP });
+    let protocol = |family| if family == Family::V6 { &proto::ICMP6 } else { &proto::ICMP };
+    let is_of = |family| rule.proto.numbers().contains(protocol(family));
     rule.extra(extra::at::ICMP).filter(|extra| !extra.not).is_some_and(|extra| {
-        let is = |item: &(u64, u64), v6| is_of(v6) && !extra::icmp_types(*item, v6).is_empty();
-        extra.items.iter().all(|item| !is(item, false) && !is(item, true))
+        let is = |item, family| is_of(family) && !extra::icmp_types(item, family).is_empty();
+        extra.items.iter().all(|item| !Family::ALL.into_iter().any(|family| is(*item, family)))
     })
 }
 

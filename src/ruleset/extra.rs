@@ -6,6 +6,7 @@ use super::ast::{Extra, RuleStatement, not, proto};
 use super::value;
 use super::words::expected;
 use crate::base::diag::{Bad, Checked};
+use crate::base::range::Family;
 use crate::plan::{Direction, Field};
 use std::fmt::{Display, Formatter, Result, Write};
 
@@ -232,10 +233,10 @@ const LEVELS: [(&str, u64); 8] = [
 
 /// The types that an item of `icmp=` means, of one of the two protocols.
 #[must_use]
-pub fn icmp_types((first, last): (u64, u64), is_v6: bool) -> Vec<(u128, u128)> {
+pub fn icmp_types((first, last): (u64, u64), family: Family) -> Vec<(u128, u128)> {
     let Some(word) = first.checked_sub(ICMP_WORD) else { return vec![(first.into(), last.into())] };
     let row = usize::try_from(word).ok().and_then(|at| ICMP_TYPES.get(at));
-    let types = row.map_or(&[][..], |(_, v4, v6)| if is_v6 { v6 } else { v4 });
+    let types = row.map_or(&[][..], |(_, v4, v6)| if family == Family::V6 { v6 } else { v4 });
     types.iter().map(|t| (u128::from(*t), u128::from(*t))).collect()
 }
 

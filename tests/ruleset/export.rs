@@ -313,6 +313,52 @@ fn golden(net: &Net, name: &str) {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
+fn a_goto_with_a_limit_is_one_rule_or_none() {
+    let net = host();
+    net.nft(
+        "table ip filter { chain INPUT { type filter hook input priority filter; policy accept; \
+         tcp flags syn limit rate 5/second goto OK; udp dport 5 goto PLAIN; drop; }; \
+         chain OK { tcp dport 22 accept; }; chain PLAIN { udp sport 7 accept; }; }",
+    );
+    let text = net.mef(&["export"]).stdout;
+    // It would be the jump and the way out of it, each with a bucket.
+    assert!(!text.lines().any(|line| line.starts_with("rule ") && line.contains("limit=5/s")), "{text}");
+    assert!(
+        text.contains("# cannot be expressed: it limits, logs or changes packets, and would be"),
+        "{text}"
+    );
+    // Without a limit it is said: who is not accepted there has left the chain for the policy.
+    let is_plain =
+        |line: &str| line.starts_with("rule dir=in action=accept ") && line.contains(" sport=any dport=5 ");
+    assert!(text.lines().any(is_plain), "{text}");
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn our_groups_are_declared_and_no_chain_of_others_comes_into_them() {
+    let net = host();
+    let ours = "policy dir=in action=accept\ngroup name=blocked\n\
+        rule group=blocked action=drop src=192.0.2.9\n\
+        rule dir=in action=group:blocked proto=tcp dport=80\n";
+    load(&net, ours);
+    net.nft(
+        "table ip other { chain blocked { tcp dport 99 limit rate 5/second accept; udp dport 9 drop; }; \
+         chain forward { type filter hook forward priority filter; policy accept; \
+         ip saddr 10.0.0.1 jump blocked; ip saddr 10.0.0.2 jump blocked; }; }",
+    );
+    let text = net.mef(&["export"]).stdout;
+    for (name, rules) in [("blocked", 1), ("blocked2", 2)] {
+        assert_eq!(text.lines().filter(|line| *line == format!("group name={name}")).count(), 1, "{text}");
+        let of = |word: &str| text.lines().filter(|line| line.contains(&format!("{word}{name} "))).count();
+        assert_eq!(of("rule group="), rules, "{text}");
+        assert_eq!(of("action=group:"), rules, "{text}");
+    }
+    net.nft("flush ruleset");
+    load(&net, &text);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn bans_are_never_exported() {
     let net = host();
     net.mef(&["ban", "203.0.113.7"]).ok();

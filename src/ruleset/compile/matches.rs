@@ -313,7 +313,7 @@ fn ranges(extra: &Extra, form: Form, field: Field, family: Option<Family>) -> Ve
     for &(first, last) in &extra.items {
         match form {
             _ if field == Field::Icmp => {
-                all.extend(extra::icmp_types((first, last), family == Some(Family::V6)));
+                all.extend(extra::icmp_types((first, last), family.unwrap_or(Family::V4)));
             }
             // Over midnight; the end is not in it.
             Form::Time if first > last => {

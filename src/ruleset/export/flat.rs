@@ -137,6 +137,7 @@ impl Jump<'_> {
             if meet::never(&met.rule) {
                 continue;
             }
+            let lines = out.len();
             let leaves = match &part.to {
                 None => outer.is_some() && part.rule.verdict == PacketVerdict::Return,
                 Some(to) => {
@@ -150,6 +151,11 @@ impl Jump<'_> {
                 _ if !leaves => {}
                 // For the policy to say, whatever the rules between would.
                 (Following::Nothing, Following::Rules) => {
+                    let once =
+                        met.rule.limit.is_some() || met.rule.log.is_some() || !met.rule.changes.is_empty();
+                    if once && out.len() > lines {
+                        return Err("it limits, logs or changes packets, and would be two rules".into());
+                    }
                     (met.rule.verdict, met.to) = (PacketVerdict::Return, None);
                     out.push(flat(Ok(vec![met])));
                 }

@@ -3,7 +3,7 @@
 //! come, because the jump itself is limited, or because of how packets leave them. They become groups.
 
 use super::flat::{ChainEnd, Flat, Following, Jump, flatten, has_unknown_way_out};
-use super::state::ExportPass;
+use super::state::{ExportPass, FlatState};
 use super::{Export, chains};
 use crate::base::name::{NAME_MAX, Name};
 use crate::plan::listed::{ChainTarget, ListedChain, RulePart};
@@ -47,7 +47,7 @@ fn of_chain(jump: &mut Jump<'_>, at: usize) -> Option<(Name, ChainEnd)> {
     }
     let table = jump.table;
     let chain = table.chains.get(at).filter(|chain| !has_unknown_way_out(chain))?;
-    let name = name(&jump.state.groups, chain).filter(|_| jump.state.pass == ExportPass::Make)?;
+    let name = name(jump.state, chain).filter(|_| jump.state.pass == ExportPass::Make)?;
     let mut rules = Vec::new();
     jump.depth += 1;
     let left = jump.inside(chain, Following::Nothing, &Rule::new(PacketVerdict::Next), &mut rules);
@@ -96,7 +96,9 @@ impl Export<'_> {
 }
 
 /// The name of a chain as the language has names, which no other group has.
-fn name(known: &[GroupChain], chain: &ListedChain) -> Option<Name> {
+fn name(state: &FlatState, chain: &ListedChain) -> Option<Name> {
+    let is_free =
+        |name: &Name| !state.declared.contains(name) && state.groups.iter().all(|group| group.name != *name);
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let plain: String = chain.name.chars().filter(|c| fits(*c)).collect();
     let stem = plain.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
@@ -105,6 +107,6 @@ fn name(known: &[GroupChain], chain: &ListedChain) -> Option<Name> {
     (1..1000).find_map(|n: u32| {
         let end = if n > 1 { n.to_string() } else { String::new() };
         let stem = stem.get(..room - end.len()).unwrap_or(stem);
-        Name::new(&[stem, &end].concat()).filter(|name| known.iter().all(|group| group.name != *name))
+        Name::new(&[stem, &end].concat()).filter(is_free)
     })
 }

@@ -25,7 +25,7 @@ use crate::plan::listed::{ChainBase, ListedChain, ListedRule, ListedTable, LogDe
 use crate::plan::{Direction, PacketVerdict, Policy, Reject};
 use flat::Flat;
 pub use ours::ours;
-use ours::own_policy;
+use ours::{StatementOrders, own_policy};
 use own::ends_rejecting;
 pub use own::is_foreign;
 use statement::RuleGroup;
@@ -91,9 +91,12 @@ pub fn all(tables: &mut [ListedTable]) -> Exported {
     }
     export.sets();
     export.unsaid_objects();
+    for table in tables.iter().filter(|table| table.ours) {
+        export.declare_groups(table);
+    }
     export.groups_of_others();
     for table in tables.iter().filter(|table| table.ours) {
-        export.groups(table, 0, &mut Vec::new());
+        export.groups(table, &mut StatementOrders::default());
     }
     for dir in Direction::EVERY {
         let all = chains(tables, dir);
@@ -104,7 +107,7 @@ pub fn all(tables: &mut [ListedTable]) -> Exported {
                 &["table ", &table.title, ", chain ", &chain.name, ", priority ", &priority].concat(),
             );
             if table.ours {
-                export.own_chain(table, chain, 0, &mut Vec::new());
+                export.own_chain(table, chain, &mut StatementOrders::default());
             } else {
                 export.chain(table, chain);
             }

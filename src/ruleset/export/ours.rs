@@ -10,6 +10,25 @@ use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{Direction, Policy};
 use crate::ruleset::ast::{Action, Statement};
 
+/// In which order lines were stated.
+#[derive(Default)]
+pub(super) struct StatementOrders {
+    /// Lines that stay where they are: those before all of these.
+    before: usize,
+    /// Of each line behind them its statement's number, and its place.
+    found: Vec<(u32, usize)>,
+}
+
+/// Rules of ours, all or some of those of a chain.
+struct OwnRules<'r> {
+    dir: Direction,
+    /// What becomes of packets on which none of them decides.
+    policy: Policy,
+    table: &'r ListedTable,
+    chain: &'r ListedChain,
+    rules: &'r [ListedRule],
+}
+
 /// The table of `mef load` as statements without a header, in the order of the file that it was made from.
 #[must_use]
 pub fn ours(table: &mut ListedTable, purpose: ExportPurpose) -> Exported {
@@ -28,24 +47,23 @@ pub fn ours(table: &mut ListedTable, purpose: ExportPurpose) -> Exported {
     export.sets();
     export.unsaid_objects();
     for table in tables {
-        let groups = table.chains.iter().filter_map(group_of);
-        export.out.lines.extend(groups.map(|name| Statement::Group(name).to_string()));
+        export.declare_groups(table);
     }
     let before = export.out.lines.len();
-    let mut orders = Vec::new();
+    let mut orders = StatementOrders { before, found: Vec::new() };
     for table in tables {
-        export.groups(table, before, &mut orders);
+        export.groups(table, &mut orders);
     }
     for dir in Direction::EVERY {
         for (table, chain) in chains(tables, dir) {
             if is_own(dir, chain) {
-                export.own_chain(table, chain, before, &mut orders);
+                export.own_chain(table, chain, &mut orders);
             }
         }
     }
     let mut lines = export.out.lines.split_off(before);
-    orders.sort_unstable();
-    for (_, at) in orders {
+    orders.found.sort_unstable();
+    for (_, at) in orders.found {
         export.out.lines.extend(lines.get_mut(at).map(std::mem::take));
     }
     for dir in Direction::EVERY {
@@ -57,48 +75,47 @@ pub fn ours(table: &mut ListedTable, purpose: ExportPurpose) -> Exported {
 }
 
 impl Export<'_> {
+    /// Says which groups our table has, each once.
+    pub(super) fn declare_groups(&mut self, table: &ListedTable) {
+        for name in table.chains.iter().filter_map(group_of) {
+            if !self.flat.declared.contains(&name) {
+                self.out.lines.push(Statement::Group(name).to_string());
+                self.flat.declared.push(name);
+            }
+        }
+    }
+
     /// The rules of the groups of our table.
-    pub(super) fn groups(&mut self, table: &ListedTable, before: usize, orders: &mut Vec<(u32, usize)>) {
+    pub(super) fn groups(&mut self, table: &ListedTable, orders: &mut StatementOrders) {
         for (at, chain) in table.chains.iter().enumerate() {
             let Some(name) = group_of(chain) else { continue };
             self.flat.said(table, at);
             self.of = Some(name);
-            self.statements(
-                Direction::Fwd,
-                Policy::Accept,
-                (table, chain, &chain.rules),
-                (before, &mut *orders),
-            );
+            let (dir, policy, rules) = (Direction::Fwd, Policy::Accept, chain.rules.as_slice());
+            self.statements(OwnRules { dir, policy, table, chain, rules }, orders);
             self.of = None;
         }
     }
 
-    /// The rules of a base chain of ours, those of one statement together. `orders` are of each line behind
-    /// the first `before` its statement's number and its place.
+    /// The rules of a base chain of ours, those of one statement together.
     pub(super) fn own_chain(
         &mut self,
         table: &ListedTable,
         chain: &ListedChain,
-        before: usize,
-        orders: &mut Vec<(u32, usize)>,
+        orders: &mut StatementOrders,
     ) {
         let ChainBase::Filter(dir, _, policy) = chain.base else { return };
         let (apart, [head, rest]) = stated(dir, chain);
         self.apart = apart;
-        for part in [head, rest] {
-            self.statements(dir, policy, (table, chain, part), (before, &mut *orders));
+        for rules in [head, rest] {
+            self.statements(OwnRules { dir, policy, table, chain, rules }, orders);
         }
         self.apart = false;
     }
 
     /// Rules of ours in a chain.
-    fn statements(
-        &mut self,
-        dir: Direction,
-        policy: Policy,
-        (table, chain, rules): (&ListedTable, &ListedChain, &[ListedRule]),
-        (before, orders): (usize, &mut Vec<(u32, usize)>),
-    ) {
+    fn statements(&mut self, own: OwnRules<'_>, orders: &mut StatementOrders) {
+        let OwnRules { dir, policy, table, chain, rules } = own;
         // A rule of another program stays where it is: behind those before it.
         let mut order = 0;
         for group in rules.chunk_by(|a, b| origin(a) > 0 && origin(a) == origin(b)) {
@@ -115,8 +132,8 @@ impl Export<'_> {
                 fold::end_by_policy(&mut flat, policy);
                 self.flat_rules(dir, table, flat);
             }
-            for at in orders.len()..self.out.lines.len().saturating_sub(before) {
-                orders.push((order, at));
+            for at in orders.found.len()..self.out.lines.len().saturating_sub(orders.before) {
+                orders.found.push((order, at));
             }
         }
     }
@@ -166,7 +183,7 @@ impl Export<'_> {
     }
 }
 
-/// Likewise, of a chain of ours: there, the last rules may be such a policy.
+/// The policy of a chain, as `base_policy`, but of ours: there, the last rules may be one that rejects.
 pub(super) fn own_policy(chain: Option<&ListedChain>) -> Action {
     if chain.is_some_and(ends_rejecting) { Action::Reject } else { base_policy(chain) }
 }

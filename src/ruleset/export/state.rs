@@ -3,6 +3,7 @@
 
 use super::flat::DEPTH_MAX;
 use super::groups::GroupChain;
+use crate::base::name::Name;
 use crate::plan::PacketVerdict;
 use crate::plan::listed::{ListedRule, ListedTable, RulePart};
 
@@ -37,13 +38,14 @@ pub(super) struct FlatState {
     pub(super) lost: Vec<(String, usize)>,
     /// Chains with buckets that stand somewhere already.
     pub(super) bounded: Vec<(String, usize)>,
-    /// Those that cannot stand in the places of the jumps to them, such as those that would do so at two: two
-    /// buckets would let through twice as much.
-    apart: Vec<ApartChain>,
-    /// Chains with buckets that stand at two places: they would let through twice as much.
+    /// Chains with buckets that would stand at two places: they would let through twice as much.
     pub(super) shared: Vec<(String, usize)>,
-    /// Those of them that are groups.
+    /// All that cannot stand in the places of the jumps to them, for that or another reason.
+    apart: Vec<ApartChain>,
+    /// Those chains apart that are groups.
     pub(super) groups: Vec<GroupChain>,
+    /// The names of our own groups.
+    pub(super) declared: Vec<Name>,
     pub(super) pass: ExportPass,
     /// The chain that is looked at is of a hook whose rules can lead to groups.
     pub(super) leads: bool,
@@ -104,8 +106,8 @@ impl FlatState {
     /// Begins to make groups, and forgets everything but which chains stand apart; how many these are.
     pub(super) fn make(&mut self) -> usize {
         let (apart, shared) = (std::mem::take(&mut self.apart), std::mem::take(&mut self.shared));
-        let count = apart.len();
-        *self = FlatState { apart, shared, pass: ExportPass::Make, ..FlatState::default() };
+        let (count, declared) = (apart.len(), std::mem::take(&mut self.declared));
+        *self = FlatState { apart, shared, declared, pass: ExportPass::Make, ..FlatState::default() };
         count
     }
 
