@@ -73,7 +73,7 @@ fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
             for name in
                 conf_files(dir).map_err(|e| OutputError::Failed(format!("{}: {e}", dir.to_string_lossy())))?
             {
-                failed |= list((kind, shape), &dir.join(name), &paths, output)?;
+                failed |= list(kind, &dir.join(name), &paths, shape, output)?;
             }
         }
     }
@@ -90,7 +90,7 @@ fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
             .into_iter()
             .find(|kind| Path::new(file).parent() == Some(paths.dir(*kind)));
         if let Some(kind) = kind {
-            failed |= list((kind, shape), Path::new(file), paths, output)?;
+            failed |= list(kind, Path::new(file), paths, shape, output)?;
             continue;
         }
         let loaded = if Path::new(file).file_name().is_some_and(|name| name == "mef.conf") {
@@ -108,9 +108,10 @@ fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
 /// Shows what is wrong with an allow or deny list, as whoever loads it finds it; whether nothing of it can be
 /// used.
 fn list(
-    (kind, shape): (ListKind, OutputShape),
+    kind: ListKind,
     path: &Path,
     paths: &Paths,
+    shape: OutputShape,
     output: &mut Output<'_>,
 ) -> Result<bool, OutputError> {
     let mut shown = Ok(());

@@ -59,13 +59,18 @@ fn ask(socket: UdpSocket, sender: Sender, ended: &Flag) -> JoinHandle<(u32, u32)
     })
 }
 
-/// Has the daemon use a backend, and waits until nothing is left of the other one.
+/// Has the daemon use a backend, and waits until it has read that and nothing is left of the other one.
 fn change(net: &Net, daemon: usize, config: &str, backend: &str) {
     let line = format!("firewall_backend={backend}");
     net.write("mef.conf", &config.replace("firewall_backend=iptables", &line));
     net.write("etc-mef/mef.conf", &format!("[global]\n{line}\n"));
+    let read = || net.said("daemon").matches("configuration read").count();
+    let before = read();
     net.signal(daemon, libc::SIGHUP);
     wait_until(backend, || {
+        if read() == before {
+            return false;
+        }
         let (nft, ipset) = (net.nft_list("ruleset"), net.cmd("ipset", &["list", "-n"]).stdout);
         let (nft, ipset) = (nft.contains("mef_guard"), ipset.contains("mef_ban4"));
         if backend == "iptables" { ipset && !nft } else { nft && !ipset }

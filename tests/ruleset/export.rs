@@ -338,7 +338,7 @@ fn a_goto_with_a_limit_is_one_rule_or_none() {
 fn our_groups_are_declared_and_no_chain_of_others_comes_into_them() {
     let net = host();
     let ours = "policy dir=in action=accept\ngroup name=blocked\n\
-        rule group=blocked action=drop src=192.0.2.9\n\
+        rule group=blocked action=drop proto=all src=192.0.2.9\n\
         rule dir=in action=group:blocked proto=tcp dport=80\n";
     load(&net, ours);
     net.nft(

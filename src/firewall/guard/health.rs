@@ -268,21 +268,22 @@ mod tests {
 
     #[test]
     fn frames_are_lost_only_beside_the_rules_that_they_came_with() {
-        let tables = |packets, frames, lost_frames| LoadedTables { packets, frames, lost_frames };
-        let both = tables(7, true, false);
+        let alone = |packets| LoadedTables { packets, ..LoadedTables::default() };
+        let with_frames = |packets| LoadedTables { frames: true, ..alone(packets) };
+        let without_frames = |packets| LoadedTables { lost_frames: true, ..alone(packets) };
         for (now, previous, want) in [
-            (tables(0, false, false), both, RuleTables::None),
-            (tables(7, true, false), both, RuleTables::Loaded),
-            (tables(7, false, false), both, RuleTables::WithoutFrames),
+            (alone(0), with_frames(7), RuleTables::None),
+            (with_frames(7), with_frames(7), RuleTables::Loaded),
+            (alone(7), with_frames(7), RuleTables::WithoutFrames),
             // Still, until somebody loads rules.
-            (tables(7, false, false), tables(7, false, true), RuleTables::WithoutFrames),
-            (tables(8, false, false), tables(7, false, true), RuleTables::Loaded),
-            (tables(7, true, false), tables(7, false, true), RuleTables::Loaded),
+            (alone(7), without_frames(7), RuleTables::WithoutFrames),
+            (alone(8), without_frames(7), RuleTables::Loaded),
+            (with_frames(7), without_frames(7), RuleTables::Loaded),
             // Other rules, without frames.
-            (tables(8, false, false), both, RuleTables::Loaded),
-            (tables(7, false, false), tables(7, false, false), RuleTables::Loaded),
+            (alone(8), with_frames(7), RuleTables::Loaded),
+            (alone(7), alone(7), RuleTables::Loaded),
             // Nobody knows whether it is the same table.
-            (tables(UNNUMBERED, false, false), tables(UNNUMBERED, true, false), RuleTables::Loaded),
+            (alone(UNNUMBERED), with_frames(UNNUMBERED), RuleTables::Loaded),
         ] {
             assert_eq!(now.since(previous), want, "{now:?} {previous:?}");
         }
