@@ -138,6 +138,16 @@ mod tests {
     use crate::config::parse_service;
 
     #[test]
+    fn a_rule_for_other_modes_is_off_and_says_why() {
+        for (mode, on) in [("strict", false), ("normal", true), ("aggressive", true)] {
+            let text = format!("[rule]\nmode={mode}\nenabled=true\nfiles=/x\nfailregex[normal]=^x <HOST>$\n");
+            let (rule, _) = parse_service("x", text.as_bytes());
+            let why = if on { "enabled=true" } else { "each failregex= is for another mode=" };
+            assert_eq!(super::on(&rule.unwrap()), (on, why.to_owned()), "{mode}");
+        }
+    }
+
+    #[test]
     fn a_success_needs_an_address_and_a_name() {
         let cases = [
             ("^in <HOST> (?P<user>\\S+)$", ""),

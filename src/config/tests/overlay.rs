@@ -252,12 +252,13 @@ fn a_mode_for_all_rules_makes_no_rule_an_error_and_switches_no_other_off() {
     let (rules, reported) = loaded(&dir);
     assert_eq!(reported.len(), 1, "{reported:?}");
     assert!(reported[0].contains("warning: the rule is off"), "{reported:?}");
-    let on = |name: &str| crate::services::on(&rules[name]);
-    assert_eq!(on("mine"), (false, "each failregex= is for another mode=".to_owned()));
-    assert!(on("sshd").0 && on("sshd-keys").0);
+    assert!(rules["mine"].is_of_other_modes());
+    for name in ["sshd", "sshd-keys"] {
+        assert!(!rules[name].is_of_other_modes() && rules[name].enabled == Enabled::True, "{name}");
+    }
     conf(&dir, "");
     let (rules, reported) = loaded(&dir);
-    assert!(reported.is_empty() && crate::services::on(&rules["mine"]).0, "{reported:?}");
+    assert!(reported.is_empty() && !rules["mine"].is_of_other_modes(), "{reported:?}");
 }
 
 #[test]
