@@ -47,6 +47,9 @@ pub(super) struct Heal {
     rules_gone: Option<&'static str>,
     /// They are gone, and could not be loaded.
     rules_refused: bool,
+    /// The tables of the rule set at the last look, and whether the one for frames was missing then.
+    tables: RuleTables,
+    lacks_frames: bool,
     /// Where it is noted whether there is to be a rule set.
     run_dir: PathBuf,
     /// The rule sets that outlive a trial.
@@ -71,6 +74,8 @@ impl Heal {
             managed: false,
             rules_loaded: false,
             rules_gone: None,
+            tables: RuleTables::None,
+            lacks_frames: false,
             rules_refused: false,
             run_dir: PathBuf::from(&settings.run_dir),
             saved: Saved::new(Path::new(&settings.state_dir), Path::new(&settings.run_dir)),
@@ -89,6 +94,7 @@ impl Heal {
         self.interval = settings.heal_interval;
         self.managed = settings.load_managed;
         self.rules_refused = false;
+        self.tables = RuleTables::None;
         self.ask_at = (self.interval > 0).then(Mono::default);
     }
 
@@ -157,12 +163,16 @@ impl Heal {
     }
 
     fn check_rules(&mut self, found: RuleTables) {
+        // The files are read only when the table may have gone just now, or was missing: most rule sets have
+        // none for frames.
+        if std::mem::replace(&mut self.tables, found) != found || self.lacks_frames {
+            // A trial takes the table along that it has brought.
+            self.lacks_frames =
+                found == RuleTables::WithoutFrames && self.managed && wants_frames(&self.saved);
+        }
         let gone = match found {
             RuleTables::None => Some("the table inet mef"),
-            // A trial takes the table along that it has brought.
-            RuleTables::WithoutFrames if self.managed && wants_frames(&self.saved) => {
-                Some("the table bridge mef")
-            }
+            RuleTables::WithoutFrames if self.lacks_frames => Some("the table bridge mef"),
             RuleTables::Loaded | RuleTables::WithoutFrames => None,
         };
         self.rules_refused &= gone.is_some();
