@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -154,6 +155,30 @@ pub fn disconnect(socket: &OwnedFd) {
     // SAFETY: the address lives until the call returns, and has the length that is told.
     let rc = unsafe { libc::connect(socket.as_raw_fd(), &raw const nothing, len) };
     assert!(rc == 0, "disconnect: {}", io::Error::last_os_error());
+}
+
+/// Has the kernel keep the first packet of each connection that this socket takes.
+pub fn save_syns(listener: &TcpListener) {
+    let (fd, yes) = (listener.as_raw_fd(), 1i32);
+    let len = libc::socklen_t::try_from(size_of_val(&yes)).unwrap();
+    // SAFETY: the value lives until the call returns, and has the length that is told.
+    let rc =
+        unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, (&raw const yes).cast(), len) };
+    check(rc).unwrap();
+}
+
+/// The headers of the packet that a connection began with, as it came here.
+pub fn saved_syn(stream: &TcpStream) -> Vec<u8> {
+    let mut bytes = vec![0u8; 256];
+    let mut len = libc::socklen_t::try_from(bytes.len()).unwrap();
+    // SAFETY: the buffer lives until the call returns, and has the length that is told.
+    let rc = unsafe {
+        let (fd, to) = (stream.as_raw_fd(), bytes.as_mut_ptr().cast());
+        libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_SAVED_SYN, to, &raw mut len)
+    };
+    check(rc).unwrap();
+    bytes.truncate(len as usize);
+    bytes
 }
 
 fn check(rc: libc::c_int) -> io::Result<()> {

@@ -31,6 +31,10 @@ pub enum Load {
     Udp(u16),
     /// Of this type.
     Icmp(u8),
+    /// A segment of TCP with these flags.
+    Flags(u16, u8),
+    /// Of another protocol, by its number.
+    Raw(u8),
 }
 
 /// A packet on its way.
@@ -200,14 +204,17 @@ fn packet(shot: &Shot, id: u16) -> Vec<u8> {
     let v6 = shot.src.is_ipv6();
     let tcp = |to: u16, flags: u8| {
         let tail = [0, 0, 0, 1, 0, 0, 0, flags >> 4 & 1, 5 << 4, flags, 0x20, 0, 0, 0, 0, 0];
-        (6, [&port[..], &to.to_be_bytes(), &tail].concat(), 16)
+        (6, [&port[..], &to.to_be_bytes(), &tail].concat(), Some(16))
     };
     let (proto, mut load, sum_at) = match shot.load {
         Load::Tcp(to) => tcp(to, SYN),
         Load::TcpAnswer(to) => tcp(to, SYN | ACK),
         Load::TcpMiddle(to) => tcp(to, ACK),
-        Load::Udp(to) => (17, [&port[..], &to.to_be_bytes(), &[0, 12, 0, 0, 1, 2, 3, 4]].concat(), 6),
-        Load::Icmp(kind) => (if v6 { 58 } else { 1 }, icmp(kind, port, shot), 2),
+        Load::Flags(to, flags) => tcp(to, flags),
+        Load::Udp(to) => (17, [&port[..], &to.to_be_bytes(), &[0, 12, 0, 0, 1, 2, 3, 4]].concat(), Some(6)),
+        Load::Icmp(kind) => (if v6 { 58 } else { 1 }, icmp(kind, port, shot), Some(2)),
+        // GRE of version 0 without a key is as good as any other text.
+        Load::Raw(proto) => (proto, [&[0, 0, 8, 0][..], &port, &[7; 18]].concat(), None),
     };
     let len = u16::try_from(load.len()).unwrap();
     let addresses = match (shot.src, shot.dst) {
@@ -215,9 +222,11 @@ fn packet(shot: &Shot, id: u16) -> Vec<u8> {
         (IpAddr::V6(src), IpAddr::V6(dst)) => [src.octets(), dst.octets()].concat(),
         _ => panic!("two families"),
     };
-    let pseudo = [&addresses[..], &[0, proto], &len.to_be_bytes(), &load].concat();
-    let sum = super::frames::checksum(if proto == 1 { &load } else { &pseudo });
-    load[sum_at..sum_at + 2].copy_from_slice(&sum);
+    if let Some(at) = sum_at {
+        let pseudo = [&addresses[..], &[0, proto], &len.to_be_bytes(), &load].concat();
+        let sum = super::frames::checksum(if proto == 1 { &load } else { &pseudo });
+        load[at..at + 2].copy_from_slice(&sum);
+    }
     if v6 {
         let flow = id.to_be_bytes();
         return [&[0x60, 0, flow[0], flow[1]][..], &len.to_be_bytes(), &[proto, 255], &addresses, &load]

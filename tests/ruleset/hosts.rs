@@ -98,6 +98,11 @@ fn shots(text: &str) -> Vec<Shot> {
         let loads = loads.chain(halves);
         all.extend(loads.map(|load| Shot { from, src, dst, load }));
         all.extend(icmp.iter().map(|kind| Shot { from, src, dst, load: Load::Icmp(*kind) }));
+        // Nobody names these, and some rules mean them nevertheless.
+        let others = [Load::Raw(50), Load::Raw(47), Load::Flags(ports[0], 0), Load::Flags(ports[0], 3)];
+        // Both ways, they would be answers of each other.
+        let to_host = many && own.contains(&dst);
+        all.extend(others.into_iter().filter(|_| to_host).map(|load| Shot { from, src, dst, load }));
     };
     for (zone, senders) in SENDERS.iter().enumerate() {
         let senders: Vec<IpAddr> = senders.iter().map(|text| address(text)).chain(extra.clone()).collect();
@@ -124,6 +129,46 @@ fn shots(text: &str) -> Vec<Shot> {
     all
 }
 
+/// What the rules that are loaded do with packets, by hook and the verdict that they are to meet; and the
+/// packets that meet another one. `reach` is how far they come without rules.
+fn compare(
+    town: &mut Town,
+    evaluator: &Evaluator,
+    shots: &[Shot],
+    reach: &[BTreeSet<Came>],
+) -> (BTreeMap<(&'static str, Verdict), usize>, Vec<String>) {
+    let links = town.links;
+    let came = town.fates(shots);
+    let (mut seen, mut wrong) = (BTreeMap::new(), Vec::new());
+    for ((shot, reach), came) in shots.iter().zip(reach).zip(&came) {
+        for hook in reach {
+            let packet = Seen {
+                dir: match hook {
+                    Came::In => "in",
+                    Came::Fwd => "fwd",
+                    Came::Out => "out",
+                },
+                iif: shot.from.map_or("", |zone| links[zone]),
+                oif: if *hook == Came::In { "" } else { town.link_to(shot.dst) },
+                uplink: links[0],
+                shot,
+            };
+            let verdict = evaluator.verdict(&packet);
+            *seen.entry((packet.dir, verdict)).or_insert(0) += 1;
+            let passes = match verdict {
+                Verdict::Passes => true,
+                Verdict::Stopped => false,
+                // How many of them came before it.
+                Verdict::Limited => continue,
+            };
+            if passes != came.contains(hook) {
+                wrong.push(format!("{verdict:?} {packet:?}"));
+            }
+        }
+    }
+    (seen, wrong)
+}
+
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn thirteen_hosts_do_to_packets_what_their_files_say() {
@@ -138,34 +183,7 @@ fn thirteen_hosts_do_to_packets_what_their_files_say() {
         let loaded = town.net.mef_input(&["load", "--force", "-"], text.as_bytes());
         assert_eq!(loaded.status, 0, "{name}: {loaded:?}");
         let listed = town.net.nft_list("table inet mef");
-        let came = town.fates(&shots);
-        let (mut seen, mut wrong) = (BTreeMap::new(), Vec::new());
-        for ((shot, reach), came) in shots.iter().zip(&reach).zip(&came) {
-            for hook in reach {
-                let packet = Seen {
-                    dir: match hook {
-                        Came::In => "in",
-                        Came::Fwd => "fwd",
-                        Came::Out => "out",
-                    },
-                    iif: shot.from.map_or("", |zone| links[zone]),
-                    oif: if *hook == Came::In { "" } else { town.link_to(shot.dst) },
-                    uplink: links[0],
-                    shot,
-                };
-                let verdict = evaluator.verdict(&packet);
-                *seen.entry((packet.dir, verdict)).or_insert(0) += 1;
-                let passes = match verdict {
-                    Verdict::Passes => true,
-                    Verdict::Stopped => false,
-                    // How many of them came before it.
-                    Verdict::Limited => continue,
-                };
-                if passes != came.contains(hook) {
-                    wrong.push(format!("{verdict:?} {packet:?}"));
-                }
-            }
-        }
+        let (seen, wrong) = compare(&mut town, &evaluator, &shots, &reach);
         let first = &wrong[..wrong.len().min(5)];
         assert!(wrong.is_empty(), "{name}: {} of {} are wrong: {first:#?}", wrong.len(), shots.len());
         assert!(shots.len() > 300 && seen.len() > 2, "{name}: {} packets, {seen:?}", shots.len());
@@ -175,4 +193,94 @@ fn thirteen_hosts_do_to_packets_what_their_files_say() {
         let again = town.net.nft_list("table inet mef");
         assert_eq!(common::uncounted(&again), common::uncounted(&listed), "{name}");
     }
+}
+
+/// Segments of TCP with flags that belong together, and with flags that do not; packets of protocols without
+/// ports; between networks, to this host and from it.
+fn odd_shots() -> Vec<Shot> {
+    let mut loads = vec![Load::Udp(22), Load::Udp(500)];
+    loads.extend([1, 2, 47, 50, 51, 58, 89, 112].map(Load::Raw));
+    let flags = [0, 1, 2, 3, 4, 6, 8, 16, 17, 18, 20, 0x29, 0x3f, 0x42, 0xc2, 0xff];
+    loads.extend(flags.into_iter().flat_map(|flags| [22, 443].map(|port| Load::Flags(port, flags))));
+    let ways = [
+        (Some(0), "203.0.113.9", "198.51.100.2"),
+        (Some(0), "2001:db8:99::9", "2001:db8:1::2"),
+        (Some(1), "192.168.1.10", "203.0.113.200"),
+        (Some(1), "fd00:1::10", "2001:db8:aa::1"),
+        (None, "198.51.100.2", "203.0.113.201"),
+        (None, "2001:db8:1::2", "2001:db8:aa::2"),
+    ];
+    let mut all = Vec::new();
+    for (from, src, dst) in ways {
+        let (src, dst) = (address(src), address(dst));
+        // Of ICMP its own family has messages alone; the header of AH is no protocol in IPv6.
+        let fits = |load: &Load| match load {
+            Load::Raw(1 | 58) => false,
+            Load::Raw(51) => src.is_ipv4(),
+            _ => true,
+        };
+        all.extend(loads.iter().copied().filter(fits).map(|load| Shot { from, src, dst, load }));
+        let ping = if src.is_ipv4() { 8 } else { 128 };
+        all.push(Shot { from, src, dst, load: Load::Icmp(ping) });
+    }
+    all
+}
+
+/// A list of some of the words, less than `most`.
+fn some(rng: &mut fastrand::Rng, words: &[&str], most: usize) -> String {
+    let mut words = words.to_vec();
+    rng.shuffle(&mut words);
+    words[..rng.usize(1..most)].join(",")
+}
+
+/// Rules of nothing but protocols, flags and states.
+fn random_rules(rng: &mut fastrand::Rng) -> String {
+    const PROTOS: [&str; 12] =
+        ["tcp", "udp", "icmp", "icmp6", "esp", "gre", "igmp", "ah", "112", "89", "17", "vrrp"];
+    const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"];
+    const ALL: &str = "fin,syn,rst,psh,ack,urg";
+    let mut text = String::new();
+    for dir in ["in", "out", "fwd"] {
+        let accepts = rng.bool();
+        text += &format!("policy dir={dir} action={}\n", if accepts { "accept" } else { "drop" });
+        for _ in 0..rng.usize(1..6) {
+            let action = ["accept", "drop", "reject"][rng.usize(0..3)];
+            let not = |rng: &mut fastrand::Rng| if rng.u8(0..4) == 0 { "!" } else { "" };
+            text += &format!("rule dir={dir} action={action} proto=");
+            if rng.bool() {
+                text += &[not(rng), &some(rng, &PROTOS, 5)].concat();
+            } else {
+                let (set, more, not) = (some(rng, &FLAGS, 3), some(rng, &FLAGS, 4), not(rng));
+                text += &match rng.u8(0..4) {
+                    0 => format!("tcp flags={not}none/{ALL}"),
+                    1 => format!("tcp flags={not}{set}"),
+                    2 => format!("tcp flags={not}syn/fin,syn,rst,ack"),
+                    _ => format!("tcp flags={not}{set}/{set},{more}"),
+                };
+                text += ["", "", " ct=new", " ct=invalid", " dport=22"][rng.usize(0..5)];
+            }
+            text += "\n";
+        }
+    }
+    text
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn protocols_and_flags_are_those_that_rules_name() {
+    let shots = odd_shots();
+    let mut town = Town::new(USUAL);
+    let reach = town.fates(&shots);
+    assert!(reach.iter().all(|hooks| hooks.len() == 1), "each comes to one hook");
+    let mut all: BTreeMap<_, usize> = BTreeMap::new();
+    for seed in 0..60 {
+        let text = random_rules(&mut fastrand::Rng::with_seed(seed));
+        let loaded = town.net.mef_input(&["load", "--force", "-"], text.as_bytes());
+        assert_eq!(loaded.status, 0, "{text}{loaded:?}");
+        let (seen, wrong) = compare(&mut town, &Evaluator::new(&text), &shots, &reach);
+        let first = &wrong[..wrong.len().min(5)];
+        assert!(wrong.is_empty(), "seed {seed}: {} are wrong: {first:#?}\n{text}", wrong.len());
+        seen.into_iter().for_each(|(key, count)| *all.entry(key).or_default() += count);
+    }
+    assert!(all.len() == 6 && all.values().all(|count| *count > 500), "{all:?}");
 }

@@ -5,7 +5,6 @@
 use crate::common;
 
 use common::world::{Fate, Kind, Spot, World, packet, sysctl};
-use nix::sys::socket::{getsockopt, sockopt};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -143,32 +142,60 @@ pub fn programs_of_the_host_are_translated_by_dir_out() {
     }
 }
 
+/// The largest segment that the first packet of a connection asks for, as it came.
+fn mss_of(syn: &[u8]) -> u16 {
+    let tcp = &syn[if syn[0] >> 4 == 6 { 40 } else { usize::from(syn[0] & 15) * 4 }..];
+    assert_eq!(tcp[13], 2, "a SYN alone: {syn:x?}");
+    let mut options = &tcp[20..usize::from(tcp[12] >> 4) * 4];
+    loop {
+        match *options {
+            [2, 4, high, low, ..] => return u16::from_be_bytes([high, low]),
+            [1, ..] => options = &options[1..],
+            [_, len, ..] => options = &options[usize::from(len)..],
+            _ => panic!("no size: {syn:x?}"),
+        }
+    }
+}
+
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 pub fn segments_fit_the_path() {
     let world = World::new();
     let server = Server::new(&world, Spot::Stranger, 3000);
+    common::ns::save_syns(&server.0);
     let size = |v6: bool| {
         let there = world.address(Spot::Stranger, Spot::Friend, v6);
         let (stream, _) = server.accept(connect(&world, Spot::Friend, there, 3000).unwrap());
-        getsockopt(&stream, sockopt::TcpMaxSeg).unwrap()
+        mss_of(&common::ns::saved_syn(&stream))
     };
-    for v6 in FAMILIES {
-        world.load("");
-        let plain = size(v6);
-        world.load("rule dir=fwd action=count proto=tcp mss=1000");
-        assert!(size(v6) <= 1000 && plain > 1000, "{plain}");
-        // What is smaller already stays.
-        world.load("rule dir=fwd action=count proto=tcp mss=8000");
-        assert_eq!(size(v6), plain);
+    for (v6, headers) in [(false, 40), (true, 60)] {
+        let full = 1500 - headers;
+        for (rules, want) in [
+            ("", full),
+            ("rule dir=fwd action=count proto=tcp mss=1000", 1000),
+            // What is smaller already stays.
+            ("rule dir=fwd action=count proto=tcp mss=8000", full),
+            ("rule dir=fwd action=count proto=tcp mss=pmtu", full),
+        ] {
+            world.load(rules);
+            assert_eq!(size(v6), want, "{rules}");
+        }
     }
     world.net.ip(&format!("link set {} mtu 1300", world.stranger.link));
     for (v6, headers) in [(false, 40), (true, 60)] {
-        world.load("rule dir=fwd action=count proto=tcp mss=pmtu");
-        assert!(size(v6) <= 1300 - headers, "{}", size(v6));
-        world.load("rule dir=fwd action=count proto=tcp mss=pmtu oif=v0");
-        // The answer's way is as wide as before.
-        assert!(size(v6) > 1300 - headers, "{}", size(v6));
+        let (wide, narrow) = (1500 - headers, 1300 - headers);
+        for (rules, want) in [
+            // The sender knows nothing of the narrow link.
+            ("", wide),
+            ("rule dir=fwd action=count proto=tcp mss=pmtu", narrow),
+            ("rule dir=fwd action=count proto=tcp mss=pmtu oif=v1", narrow),
+            ("rule dir=fwd action=count proto=tcp mss=pmtu dport=3001", wide),
+            // The way of the answer is as wide as before.
+            ("rule dir=fwd action=count proto=tcp mss=pmtu oif=v0", wide),
+        ] {
+            world.load(rules);
+            assert_eq!(size(v6), want, "{rules}");
+        }
     }
 }
 

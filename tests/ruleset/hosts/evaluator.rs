@@ -70,17 +70,22 @@ impl Evaluator {
         let v6 = shot.src.is_ipv6();
         let (proto, ports, state) = match shot.load {
             // Conntrack takes up a connection in its middle, but not by its second packet.
-            Load::Tcp(port) | Load::TcpMiddle(port) => ("tcp", Some(port), "new"),
-            Load::TcpAnswer(port) => ("tcp", Some(port), "invalid"),
-            Load::Udp(port) => ("udp", Some(port), "new"),
+            Load::Tcp(port) | Load::TcpMiddle(port) => (6, Some(port), "new"),
+            Load::TcpAnswer(port) => (6, Some(port), "invalid"),
+            Load::Udp(port) => (17, Some(port), "new"),
             Load::Icmp(kind) => {
                 let state = match (v6, kind) {
                     (false, 8 | 13) | (true, 128) => "new",
                     (true, 130..=137 | 143) => "untracked",
                     _ => "invalid",
                 };
-                (if v6 { "icmp6" } else { "icmp" }, None, state)
+                (if v6 { 58 } else { 1 }, None, state)
             }
+            // Conntrack begins with SYN, or with ACK in the middle; all else is not of a connection it knows.
+            Load::Flags(port, flags) => {
+                (6, Some(port), if matches!(flags & 0x17, 0x02 | 0x10) { "new" } else { "invalid" })
+            }
+            Load::Raw(number) => (number, None, "new"),
         };
         let word = |key: &str| rule.get(key).map_or("any", String::as_str);
         let family = match word("proto") {
@@ -90,7 +95,8 @@ impl Evaluator {
         };
         word("dir") == *dir
             && (family == "any" || (family == "ip6") == v6)
-            && (word("proto") == "all" || word("proto") == proto)
+            && protocol(word("proto"), proto)
+            && tcp_flags(word("flags"), shot.load)
             && self.addresses(word("src"), shot.src)
             && self.addresses(word("dst"), shot.dst)
             // Nobody sends from a port that rules name.
@@ -134,6 +140,45 @@ impl Evaluator {
         };
         list == "any" || list.split(',').any(is)
     }
+}
+
+/// A list of names and numbers of protocols.
+fn protocol(list: &str, proto: u8) -> bool {
+    let (not, list) = list.strip_prefix('!').map_or((false, list), |list| (true, list));
+    let is = |item: &str| match item {
+        "all" => true,
+        "icmp" => proto == 1,
+        "igmp" => proto == 2,
+        "tcp" => proto == 6,
+        "udp" => proto == 17,
+        "gre" => proto == 47,
+        "esp" => proto == 50,
+        "ah" => proto == 51,
+        "icmp6" => proto == 58,
+        "vrrp" => proto == 112,
+        number => number.parse() == Ok(proto),
+    };
+    list.split(',').any(is) != not
+}
+
+/// Flags that are set among those that are looked at.
+fn tcp_flags(list: &str, load: Load) -> bool {
+    let of = |list: &str| {
+        let known = ["fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"];
+        let bit = |word: &str| known.iter().position(|known| *known == word).map_or(0, |bit| 1u8 << bit);
+        list.split(',').fold(0, |all, word| all | bit(word))
+    };
+    let flags = match load {
+        _ if list == "any" => return true,
+        Load::Tcp(_) => 0x02,
+        Load::TcpAnswer(_) => 0x12,
+        Load::TcpMiddle(_) => 0x10,
+        Load::Flags(_, flags) => flags,
+        _ => return false,
+    };
+    let (not, list) = list.strip_prefix('!').map_or((false, list), |list| (true, list));
+    let (value, mask) = list.split_once('/').unwrap_or((list, list));
+    (flags & of(mask) == of(value)) != not
 }
 
 /// No packet here is one of loopback.
