@@ -52,7 +52,9 @@ impl Family {
 }
 
 /// From one address to another of the same family, both included.
+/// Packed, since large rule sets keep ten thousand of them: 40 bytes in place of 48.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(Rust, packed(8))]
 pub struct Range {
     family: Family,
     first: u128,

@@ -6,6 +6,7 @@ use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::base::range_list::RangeList;
 use crate::plan::{Direction, Rate};
+use std::ops::{Deref, DerefMut};
 
 /// Where a statement stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,21 +208,11 @@ pub enum Port {
     Set(Name),
 }
 
-/// A `rule` statement with the defaults filled in.
+/// Keys that most rules do not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleStatement {
-    /// `dir=`
-    pub dir: Direction,
-    /// `action=`
-    pub action: Action,
+pub struct RareKeys {
     /// `group=`: the group that it belongs to. Its direction is that of whoever leads to it; here `Fwd`.
     pub group: Option<Name>,
-    /// `proto=`
-    pub proto: Protos,
-    /// Which lists begin with `!`: bits of `not`.
-    pub not: u8,
-    /// `family=`; `None` is any. What `proto=icmp` forces is not written here.
-    pub family: Option<Family>,
     /// `log=prefix:TEXT`
     pub log: Option<Box<str>>,
     /// `ratelimit=`: bounds what is logged.
@@ -230,6 +221,66 @@ pub struct RuleStatement {
     pub limit: Option<LimitOption>,
     /// `burst=`, of `limit`; 0 = not given.
     pub burst: u32,
+    /// `to=`
+    pub to: Option<NatTarget>,
+    /// The keys of `extra::ROWS`, in its order.
+    pub extras: Vec<Extra>,
+}
+
+static NO_KEYS: RareKeys = RareKeys::NONE;
+
+impl RareKeys {
+    const NONE: RareKeys = RareKeys {
+        group: None,
+        log: None,
+        ratelimit: None,
+        limit: None,
+        burst: 0,
+        to: None,
+        extras: Vec::new(),
+    };
+}
+
+/// Those keys, which take memory once one of them is written: of ten thousand rules that are compared with
+/// each other they would be a quarter.
+#[derive(Debug, Clone, Default)]
+pub struct Rare(Option<Box<RareKeys>>);
+
+impl Deref for Rare {
+    type Target = RareKeys;
+
+    fn deref(&self) -> &RareKeys {
+        self.0.as_deref().unwrap_or(&NO_KEYS)
+    }
+}
+
+impl DerefMut for Rare {
+    fn deref_mut(&mut self) -> &mut RareKeys {
+        self.0.get_or_insert_with(|| Box::new(RareKeys::NONE))
+    }
+}
+
+impl PartialEq for Rare {
+    fn eq(&self, other: &Rare) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Rare {}
+
+/// A `rule` statement with the defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleStatement {
+    /// `dir=`
+    pub dir: Direction,
+    /// `action=`
+    pub action: Action,
+    /// `proto=`
+    pub proto: Protos,
+    /// Which lists begin with `!`: bits of `not`.
+    pub not: u8,
+    /// `family=`; `None` is any. What `proto=icmp` forces is not written here.
+    pub family: Option<Family>,
     /// `iif=`
     pub iif: InterfaceList,
     /// `oif=`
@@ -244,12 +295,10 @@ pub struct RuleStatement {
     pub dport: Box<[Port]>,
     /// `ct=`: bits of `plan::ct`; 0 is any.
     pub ct: u8,
-    /// `to=`
-    pub to: Option<Box<NatTarget>>,
-    /// The keys of `extra::ROWS`, in its order.
-    pub extras: Box<[Extra]>,
     /// `comment=`
     pub comment: Box<str>,
+    /// All other keys.
+    pub rare: Rare,
 }
 
 impl RuleStatement {
@@ -259,14 +308,9 @@ impl RuleStatement {
         RuleStatement {
             dir,
             action,
-            group: None,
             proto: Protos::ALL,
             not: 0,
             family: None,
-            log: None,
-            ratelimit: None,
-            limit: None,
-            burst: 0,
             iif: InterfaceList::Any,
             oif: InterfaceList::Any,
             src: Box::default(),
@@ -274,9 +318,8 @@ impl RuleStatement {
             sport: Box::default(),
             dport: Box::default(),
             ct: 0,
-            to: None,
-            extras: Box::default(),
             comment: Box::default(),
+            rare: Rare::default(),
         }
     }
 
@@ -306,14 +349,14 @@ impl RuleStatement {
     /// The family that `family=`, `proto=` or `to=` leaves.
     #[must_use]
     pub fn only_family(&self) -> Option<Family> {
-        let to = self.to.as_ref().and_then(|to| to.0).map(|range| range.family());
+        let to = self.rare.to.as_ref().and_then(|to| to.0).map(|range| range.family());
         self.family.or(self.proto_family()).or(to)
     }
 
     /// The values of a key of `extra::ROWS`.
     #[must_use]
     pub fn extra(&self, row: u8) -> Option<&Extra> {
-        self.extras.iter().find(|extra| extra.row == row)
+        self.rare.extras.iter().find(|extra| extra.row == row)
     }
 }
 

@@ -42,7 +42,7 @@ pub fn warnings(set: &RuleSet, host: &Host<'_>) -> (Vec<(u16, Problem)>, Option<
             found.push((place.file, set.mark(place, Severity::Warning, "icmp", what, hint)));
         }
         if set.trees == Trees::All {
-            let short = short(place, number, rule);
+            let short = short(number, rule);
             if let Some(cover) = seen.cover(&short, rule) {
                 let what = ["this rule can never match: ", &set.place(cover), " takes all of it"].concat();
                 let hint = "remove one of them, or change their order";

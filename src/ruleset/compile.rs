@@ -127,7 +127,7 @@ fn groups(set: &RuleSet, auto: &[IfName], sink: &mut dyn Sink) {
     if !set.groups.is_empty() {
         set.each(&mut |_, one| {
             origin += 1;
-            if one.group.is_some() {
+            if one.rare.group.is_some() {
                 rule(set, auto, one, (origin, false), sink);
             }
         });
@@ -148,7 +148,7 @@ fn later(
     sink: &mut dyn Sink,
 ) {
     let apart = apart.has(one.dir);
-    if one.group.is_some() || one.dir == Direction::Bridge {
+    if one.rare.group.is_some() || one.dir == Direction::Bridge {
         return;
     }
     if !apart || !loopback::is_only(one) {
@@ -280,7 +280,7 @@ fn nat(rule: &RuleStatement) -> Option<Nat> {
         Action::Redirect => NatKind::Redirect,
         _ => return None,
     };
-    let (to, ports) = rule.to.as_deref().copied().unwrap_or((None, None));
+    let (to, ports) = rule.rare.to.unwrap_or((None, None));
     Some(Nat { kind, to, ports })
 }
 
@@ -304,8 +304,8 @@ impl Compiler<'_> {
         if let Some(nat) = nat(self.rule) {
             ends = vec![(PacketVerdict::Nat(nat), false)];
         }
-        let ratelimit = self.rule.ratelimit.is_some() && !only_logs;
-        let logs_apart = self.rule.log.is_some() && (ratelimit || ends.len() > 1);
+        let ratelimit = self.rule.rare.ratelimit.is_some() && !only_logs;
+        let logs_apart = self.rule.rare.log.is_some() && (ratelimit || ends.len() > 1);
         let limit = self.limit(None);
         // What bounds packets or log lines must exist once, however many rules of the kernel match.
         let steps = ends.len() + usize::from(logs_apart);
@@ -335,7 +335,7 @@ impl Compiler<'_> {
 
     /// Where the rule stands.
     fn base(&self) -> Chain {
-        let group = self.rule.group.and_then(group_chain);
+        let group = self.rule.rare.group.and_then(group_chain);
         group.map_or(Chain::Base(self.rule.dir), Chain::Own)
     }
 
@@ -372,7 +372,7 @@ impl Compiler<'_> {
             sink.rule(own, &plain);
         }
         plain.family = None;
-        if self.rule.log.is_some() {
+        if self.rule.rare.log.is_some() {
             self.logging(own, &mut plain, sink);
         }
         (plain.limit, plain.log, plain.log_to) = (None, None, LogTarget::DEFAULT);
@@ -407,7 +407,7 @@ impl Compiler<'_> {
 
     /// The prefix of log lines, and where they go.
     fn prefix(&self) -> (Option<String>, LogTarget) {
-        let prefix = self.rule.log.as_deref();
+        let prefix = self.rule.rare.log.as_deref();
         let number = |row| self.rule.extra(row).and_then(|extra| extra.items.first()).map(|item| item.0);
         let to = match (number(extra::at::GROUP), number(extra::at::LEVEL)) {
             (Some(group), _) => LogTarget::Group(u16::try_from(group).unwrap_or(0)),
@@ -421,7 +421,7 @@ impl Compiler<'_> {
     fn logging(&self, chain: Chain, part: &mut Part, sink: &mut dyn Sink) {
         part.verdict = PacketVerdict::Next;
         (part.log, part.log_to) = self.prefix();
-        let rate = self.rule.ratelimit.filter(|_| self.rule.action != Action::Log);
+        let rate = self.rule.rare.ratelimit.filter(|_| self.rule.action != Action::Log);
         part.limit = rate.map(|rate| Limit { rate, burst: BURST, over: false, set: None });
         sink.rule(chain, part);
     }
@@ -434,10 +434,10 @@ impl Compiler<'_> {
             Some(LimitOption { rate, per_source: each == 1 })
         };
         let only_logs = || {
-            let rate = self.rule.ratelimit.filter(|_| self.rule.action == Action::Log)?;
+            let rate = self.rule.rare.ratelimit.filter(|_| self.rule.action == Action::Log)?;
             Some(LimitOption { rate, per_source: false })
         };
-        self.rule.limit.or_else(conns).or_else(only_logs)
+        self.rule.rare.limit.or_else(conns).or_else(only_logs)
     }
 
     fn per_source(&self) -> bool {
@@ -445,7 +445,7 @@ impl Compiler<'_> {
     }
 
     fn limit(&self, set: Option<Name>) -> Option<Limit> {
-        let burst = if self.rule.burst > 0 { self.rule.burst } else { BURST };
+        let burst = if self.rule.rare.burst > 0 { self.rule.rare.burst } else { BURST };
         self.bound().map(|l| {
             let burst = if l.rate.per == 0 { 0 } else { burst };
             Limit { rate: l.rate, burst, over: false, set }

@@ -378,7 +378,7 @@ impl Row {
     /// What the rule has not that this key needs, and what to write.
     pub(super) fn missing(&self, rule: &RuleStatement) -> Option<(&'static str, &'static str)> {
         let protos = |known: &[u8]| !rule.is_not(not::PROTO) && rule.proto.are(known);
-        let any = rule.group.is_some();
+        let any = rule.rare.group.is_some();
         let all: [(u8, bool, &str, &str); 8] = [
             (ICMP, protos(&[proto::ICMP, proto::ICMP6]), " needs ICMP", "expected proto=icmp or proto=icmp6"),
             (TCP, protos(&[proto::TCP]), " needs TCP", "expected proto=tcp"),
@@ -394,7 +394,7 @@ impl Row {
                 " in a rule with dir=out",
                 "where it came in is not known for packets of this host",
             ),
-            (LOG, rule.log.is_some(), " without log", "add log=prefix:TEXT"),
+            (LOG, rule.rare.log.is_some(), " without log", "add log=prefix:TEXT"),
             (
                 FORWARDS,
                 any || matches!(rule.dir, Direction::Out | Direction::Fwd),

@@ -24,7 +24,7 @@ impl RuleFileReader<'_> {
             let elements = SetElements::Dynamic;
             let _ = self.set.add(place, SetStatement { name, family: None, elements, file: Box::default() });
         }
-        if rule.group.is_some() || matches!(rule.action, Action::Group(_)) {
+        if rule.rare.group.is_some() || matches!(rule.action, Action::Group(_)) {
             self.groups(line, &rule);
         }
         if rule.iif == InterfaceList::Auto || rule.oif == InterfaceList::Auto {
@@ -40,7 +40,7 @@ impl RuleFileReader<'_> {
         const HINT: &str = "expected the name of a group statement before it";
         let groups = &self.set.groups;
         let position = |name: Name| groups.iter().position(|(_, known)| *known == name);
-        let of = rule.group.map(|name| (name, position(name)));
+        let of = rule.rare.group.map(|name| (name, position(name)));
         let to = if let Action::Group(name) = rule.action { Some((name, position(name))) } else { None };
         if let Some((name, None)) = of {
             self.wrong_name(line, "group=", name, NONE, HINT);

@@ -134,8 +134,13 @@ fn leaves_out_lo(list: &InterfaceList) -> bool {
 /// Whether a rule decides on every packet of its interfaces.
 fn is_for_all(rule: &RuleStatement) -> bool {
     let lists = rule.src.len() + rule.dst.len() + rule.sport.len() + rule.dport.len();
-    let plain = rule.proto == Protos::ALL && rule.family.is_none() && rule.limit.is_none();
-    plain && lists == 0 && rule.ct == 0 && rule.extras.is_empty() && rule.not == 0 && decides(rule.action)
+    let plain = rule.proto == Protos::ALL && rule.family.is_none() && rule.rare.limit.is_none();
+    plain
+        && lists == 0
+        && rule.ct == 0
+        && rule.rare.extras.is_empty()
+        && rule.not == 0
+        && decides(rule.action)
 }
 
 /// Whether no packet goes on from an action for sure.

@@ -135,30 +135,30 @@ fn proto_of(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
 /// What is logged, and how much of it and of the rule at all.
 fn rates_of(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
     f.write_str(" log=")?;
-    match &r.log {
+    match &r.rare.log {
         None => f.write_str("none")?,
         Some(prefix) => text(f, &["prefix:", prefix].concat(), Quotes::Needed)?,
     }
     f.write_str(" ratelimit=")?;
-    rate(f, r.ratelimit)?;
+    rate(f, r.rare.ratelimit)?;
     // The existing product does not know this key.
-    if r.limit.is_some() || !f.alternate() {
+    if r.rare.limit.is_some() || !f.alternate() {
         f.write_str(" limit=")?;
-        rate(f, r.limit.map(|l| l.rate))?;
+        rate(f, r.rare.limit.map(|l| l.rate))?;
     }
-    if r.limit.is_some_and(|l| l.per_source) {
+    if r.rare.limit.is_some_and(|l| l.per_source) {
         f.write_str("/src")?;
     }
-    if r.burst > 0 {
+    if r.rare.burst > 0 {
         f.write_str(" burst=")?;
-        Display::fmt(&r.burst, f)?;
+        Display::fmt(&r.rare.burst, f)?;
     }
     Ok(())
 }
 
 fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
     f.write_str(if r.dir.is_nat() { "nat " } else { "rule " })?;
-    match r.group {
+    match r.rare.group {
         Some(name) => {
             f.write_str("group=")?;
             f.write_str(name.as_str())?;
@@ -200,8 +200,8 @@ fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
         })?;
     }
     items(f, " ct=", usize::from(r.ct != 0), &mut |f, _| states(f, r.ct))?;
-    r.to.as_ref().map_or(Ok(()), |to| target(f, to))?;
-    for extra in &r.extras {
+    r.rare.to.as_ref().map_or(Ok(()), |to| target(f, to))?;
+    for extra in &r.rare.extras {
         f.write_char(' ')?;
         Display::fmt(extra, f)?;
     }

@@ -18,7 +18,6 @@ pub(super) struct Short {
     port: u16,
     /// The first address of the first item of src.
     src: u32,
-    place: StatementPlace,
     /// Which rule of the rule set it is, counted from 0.
     number: u32,
 }
@@ -87,7 +86,7 @@ impl ShadowingRules<'_> {
         };
         let ones = [short.port_key(), short.src_key()].into_iter().flatten();
         let found = ones.flat_map(same).filter(covers).chain(self.others.iter().copied().find(covers));
-        self.shorts.get(found.min()? as usize).map(|s| s.place)
+        self.set.rule_place(self.shorts.get(found.min()? as usize)?.number + 1)
     }
 }
 
@@ -114,12 +113,12 @@ const ONE_DPORT: u8 = 128;
 /// Whether a rule is not compared: packets go on from it, or it looks at more than this knows.
 fn covers_nothing(rule: &RuleStatement) -> bool {
     let goes_on = rule.action.goes_on() || matches!(rule.action, Action::Group(_));
-    let more = rule.not != 0 || rule.group.is_some() || rule.ct & (ct::DNAT | ct::SNAT) != 0;
-    rule.limit.is_some() || goes_on || more || !rule.extras.is_empty()
+    let more = rule.not != 0 || rule.rare.group.is_some() || rule.ct & (ct::DNAT | ct::SNAT) != 0;
+    rule.rare.limit.is_some() || goes_on || more || !rule.rare.extras.is_empty()
 }
 
 /// The short form of a rule.
-pub(super) fn short(place: StatementPlace, number: u32, rule: &RuleStatement) -> Short {
+pub(super) fn short(number: u32, rule: &RuleStatement) -> Short {
     let mut asks = 0;
     for (bit, is) in [
         (ASKS_SRC, !rule.src.is_empty()),
@@ -133,7 +132,7 @@ pub(super) fn short(place: StatementPlace, number: u32, rule: &RuleStatement) ->
         asks |= if is { bit } else { 0 };
     }
     let (dir, proto, states) = (rule.dir, rule.proto, rule.ct);
-    let mut short = Short { asks, dir, proto, states, port: 0, src: 0, place, number };
+    let mut short = Short { asks, dir, proto, states, port: 0, src: 0, number };
     if let [Port::Range(first, last)] = *rule.dport
         && first == last
         && !rule.is_not(not::DPORT)
@@ -167,7 +166,7 @@ fn covers(a: &RuleStatement, b: &RuleStatement) -> bool {
     // What a list excepts is a list of everything else.
     let empty = |bit| b.is_not(bit);
     family
-        && b.group.is_none()
+        && b.rare.group.is_none()
         && (a.proto == Protos::ALL || !empty(not::PROTO))
         && addresses_cover(&a.src, if empty(not::SRC) { &[] } else { &b.src })
         && addresses_cover(&a.dst, if empty(not::DST) { &[] } else { &b.dst })

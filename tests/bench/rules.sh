@@ -60,6 +60,8 @@ compare() {
     nft=$(time_of "$2" --fresh -- nft -f "$3.nft")
     figure "9 load of $1: wall time" "" us less "$(wall $mef)"
     peer "nft -f of the same rules" "$(wall $nft)"
+    figure "   CPU time of it" "as nft" us less "$(cpu $mef)"
+    peer "nft -f" "$(cpu $nft)"
     figure "   user time of it" "a fifth" us less "$(user $mef)"
     peer "nft -f" "$(user $nft)"
     figure "   peak memory" "$4" kB less "$(apart "$MEF_BENCH" rss -- "$MEF_BIN" load "$3.rules")"

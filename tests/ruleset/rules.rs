@@ -84,7 +84,7 @@ fn what_fmt_prints_is_what_was_read() {
         if let Statement::Rule(rule) = &read
             && !rule.dir.is_nat()
         {
-            assert_eq!(rule.log.as_deref(), written.prefix.as_deref(), "{}", written.line);
+            assert_eq!(rule.rare.log.as_deref(), written.prefix.as_deref(), "{}", written.line);
             assert_eq!(*rule.comment, *written.comment, "{}", written.line);
         }
         let printed = canonical(written.line.as_bytes()).unwrap();

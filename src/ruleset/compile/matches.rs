@@ -51,7 +51,7 @@ impl Compiler<'_> {
                 continue;
             }
             self.changes(&mut base);
-            let is_in = rule.dir == Direction::In && rule.group.is_none();
+            let is_in = rule.dir == Direction::In && rule.rare.group.is_none();
             let is_out = matches!(rule.dir, Direction::Out | Direction::Post | Direction::Local);
             // Every alternative with every other one; the last list changes fastest.
             let mut parts = vec![base];
@@ -133,7 +133,7 @@ impl Compiler<'_> {
 
     /// Asks for what the keys of the table ask for; false if no packet of the family has it.
     fn extras(&self, part: &mut Part) -> bool {
-        for extra in &self.rule.extras {
+        for extra in &self.rule.rare.extras {
             let row = extra::ROWS.get(usize::from(extra.row));
             let Some((row, field)) = row.and_then(|row| Some((row, row.field?))) else { continue };
             let test = match row.form {

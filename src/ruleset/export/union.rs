@@ -21,7 +21,9 @@ use crate::ruleset::words::KINDS;
 pub(super) fn union(sets: &RuleSet, group: RuleGroup<'_>) -> Option<RuleStatement> {
     let last = &group.base.last()?.rule;
     let mut rule = RuleStatement::new(group.dir, Action::Count);
-    rule.group = group.of;
+    if group.of.is_some() {
+        rule.rare.group = group.of;
+    }
     rule.action = action(group)?;
     rule.comment = last.comment.as_str().into();
     let (mut limit, mut ratelimit) = (None, None);
@@ -30,12 +32,12 @@ pub(super) fn union(sets: &RuleSet, group: RuleGroup<'_>) -> Option<RuleStatemen
         let only_logs = part.log.is_some() && part.verdict == PacketVerdict::Next && part.changes.is_empty();
         let bound = if only_logs && rule.action != Action::Log { &mut ratelimit } else { &mut limit };
         *bound = bound.or(part.limit);
-        if rule.log.is_none() && part.log.is_some() {
-            rule.log = part.log.as_deref().map(Into::into);
+        if rule.rare.log.is_none() && part.log.is_some() {
+            rule.rare.log = part.log.as_deref().map(Into::into);
             log_target(part.log_to, &mut extras);
         }
         if let PacketVerdict::Nat(nat) = part.verdict {
-            rule.to = (nat.to.is_some() || nat.ports.is_some()).then(|| Box::new((nat.to, nat.ports)));
+            rule.rare.to = (nat.to.is_some() || nat.ports.is_some()).then_some((nat.to, nat.ports));
         }
         part.changes.iter().for_each(|change| changed(*change, &mut extras));
     }
@@ -57,7 +59,9 @@ pub(super) fn union(sets: &RuleSet, group: RuleGroup<'_>) -> Option<RuleStatemen
     if rule.extra_default_flags(&extras) {
         extras.retain(|extra| field(extra) != Some(Field::Flags));
     }
-    rule.extras = extras.into();
+    if !extras.is_empty() {
+        rule.rare.extras = extras;
+    }
     Some(rule)
 }
 
@@ -151,14 +155,16 @@ fn changed(change: Change, extras: &mut Vec<Extra>) {
 }
 
 fn bounds(rule: &mut RuleStatement, limit: Option<Limit>, logs: Option<Limit>, extras: &mut Vec<Extra>) {
-    rule.ratelimit = logs.map(|limit| limit.rate);
+    if let Some(logs) = logs {
+        rule.rare.ratelimit = Some(logs.rate);
+    }
     let Some(limit) = limit else { return };
     if limit.rate.per == 0 {
         let each = u64::from(limit.set.is_some());
         return extras.push(number(extra::at::CONNS, limit.rate.packets.into(), each));
     }
-    rule.limit = Some(LimitOption { rate: limit.rate, per_source: limit.set.is_some() });
-    rule.burst = if limit.burst == BURST { 0 } else { limit.burst };
+    rule.rare.limit = Some(LimitOption { rate: limit.rate, per_source: limit.set.is_some() });
+    rule.rare.burst = if limit.burst == BURST { 0 } else { limit.burst };
 }
 
 /// The protocols of the rules, and the bit that says whether they are excepted.

@@ -38,7 +38,7 @@ impl StatementReader<'_, '_> {
 
     /// Keys of the table that miss what they need, and actions that do.
     pub(super) fn fits_more(&mut self, rule: &RuleStatement) {
-        for extra in &rule.extras {
+        for extra in &rule.rare.extras {
             let row = extra::ROWS.get(usize::from(extra.row));
             if let (Some((what, hint)), Some(pair)) =
                 (row.and_then(|row| row.missing(rule)), self.find(key::EXTRA + usize::from(extra.row)))
@@ -47,20 +47,20 @@ impl StatementReader<'_, '_> {
             }
         }
         // Of most rules only a few of these can be wrong.
-        let more = !rule.extras.is_empty();
-        if rule.action.is_nat() || rule.dir.is_nat() || rule.to.is_some() {
+        let more = !rule.rare.extras.is_empty();
+        if rule.action.is_nat() || rule.dir.is_nat() || rule.rare.to.is_some() {
             self.misfits(&translation(rule));
         }
-        if rule.limit.is_some() || more || rule.action == Action::Return {
+        if rule.rare.limit.is_some() || more || rule.action == Action::Return {
             self.misfits(&bounds(rule));
         }
         if rule.dir == Direction::Bridge || more {
             self.misfits(&frames(rule));
         }
-        if matches!(rule.action, Action::Snat | Action::Dnat) && rule.to.is_none() {
+        if matches!(rule.action, Action::Snat | Action::Dnat) && rule.rare.to.is_none() {
             self.required(key::TO);
         }
-        if rule.action == Action::Log && rule.log.is_none() {
+        if rule.action == Action::Log && rule.rare.log.is_none() {
             self.required(key::LOG);
         }
     }
@@ -87,13 +87,13 @@ fn basics(rule: &RuleStatement) -> [Misfit; 7] {
         misfit(key::DPORT, !rule.dport.is_empty() && !rule.has_ports(), ports, PORTS),
         misfit(
             key::RATELIMIT,
-            rule.ratelimit.is_some() && rule.log.is_none(),
+            rule.rare.ratelimit.is_some() && rule.rare.log.is_none(),
             " without log",
             "it limits the logging only; limit= limits packets",
         ),
         misfit(
             key::BURST,
-            rule.burst > 0 && rule.limit.is_none(),
+            rule.rare.burst > 0 && rule.rare.limit.is_none(),
             " without limit",
             "add limit=, as in limit=10/m burst=20",
         ),
@@ -115,7 +115,7 @@ fn basics(rule: &RuleStatement) -> [Misfit; 7] {
 
 /// What does not go with the keys that translate addresses.
 fn translation(rule: &RuleStatement) -> [Misfit; 7] {
-    let to = rule.to.as_deref().copied().unwrap_or((None, None));
+    let to = rule.rare.to.unwrap_or((None, None));
     let decides = matches!(rule.action, Action::Snat | Action::Masquerade);
     let source = decides && rule.dir != Direction::Post;
     let target = matches!(rule.action, Action::Dnat | Action::Redirect) && rule.dir == Direction::Post;
@@ -135,7 +135,7 @@ fn translation(rule: &RuleStatement) -> [Misfit; 7] {
         misfit(key::ACTION, target, direction, "destinations are translated in dir=pre or dir=out"),
         misfit(
             key::TO,
-            rule.to.is_some() && !rule.action.is_nat(),
+            rule.rare.to.is_some() && !rule.action.is_nat(),
             " without nat",
             "add action=dnat or the like",
         ),
@@ -205,7 +205,7 @@ fn is_single(rule: &RuleStatement) -> bool {
     };
     let lists = [rule.src.len(), rule.dst.len(), rule.sport.len(), rule.dport.len()];
     rule.family.is_some()
-        && rule.ratelimit.is_none()
+        && rule.rare.ratelimit.is_none()
         && lists.iter().all(|len| *len < 2)
         && link(&rule.iif)
         && link(&rule.oif)
@@ -216,18 +216,18 @@ fn is_single(rule: &RuleStatement) -> bool {
 fn bounds(rule: &RuleStatement) -> [Misfit; 7] {
     let has = |row: u8| rule.extra(row).is_some();
     let extra = |row: u8| key::EXTRA + usize::from(row);
-    let limit = rule.limit.is_some();
+    let limit = rule.rare.limit.is_some();
     let leaves = rule.action == Action::Return;
     let several = leaves && !is_single(rule);
     let one =
         "what leaves a group is bounded by one rule: family=ip or family=ip6, one address, one interface";
     [
-        misfit(key::ACTION, leaves && rule.group.is_none(), " needs group", "only a group can be left"),
+        misfit(key::ACTION, leaves && rule.rare.group.is_none(), " needs group", "only a group can be left"),
         misfit(key::LIMIT, several && limit, " with action=return", one),
         misfit(extra(at::CONNS), several && has(at::CONNS), " with action=return", one),
         misfit(
             key::RATELIMIT,
-            rule.action == Action::Log && limit && rule.ratelimit.is_some(),
+            rule.action == Action::Log && limit && rule.rare.ratelimit.is_some(),
             " and limit",
             "with action=log both bound the same",
         ),

@@ -24,12 +24,14 @@ impl<'a> StatementReader<'a, '_> {
         let proto = before == self.problems.len() && (proto.is_some() || self.line.word == "nat");
         rule.family = self.family(key::FAMILY);
         if self.find(key::GROUP).is_some() {
-            rule.group = self.group(key::GROUP, NAME_MAX);
+            rule.rare.group = self.group(key::GROUP, NAME_MAX);
         }
-        self.optional(key::LOG, "none", &mut |t| put(&mut rule.log, value::prefix(t).map(Some)));
-        self.optional(key::RATELIMIT, "any", &mut |t| put(&mut rule.ratelimit, value::rate(t).map(Some)));
-        self.optional(key::LIMIT, "any", &mut |t| put(&mut rule.limit, limit(t).map(Some)));
-        self.optional(key::BURST, "", &mut |t| put(&mut rule.burst, value::burst(t)));
+        self.optional(key::LOG, "none", &mut |t| put(&mut rule.rare.log, value::prefix(t).map(Some)));
+        self.optional(key::RATELIMIT, "any", &mut |t| {
+            put(&mut rule.rare.ratelimit, value::rate(t).map(Some))
+        });
+        self.optional(key::LIMIT, "any", &mut |t| put(&mut rule.rare.limit, limit(t).map(Some)));
+        self.optional(key::BURST, "", &mut |t| put(&mut rule.rare.burst, value::burst(t)));
         self.optional(key::IIF, "any", &mut |t| put(&mut rule.iif, interfaces(t)));
         self.optional(key::OIF, "any", &mut |t| put(&mut rule.oif, interfaces(t)));
         let bits = &mut rule.not;
@@ -39,7 +41,7 @@ impl<'a> StatementReader<'a, '_> {
         self.optional(key::DPORT, "any", &mut |t| put(&mut rule.dport, ports(t, (not::DPORT, bits))));
         self.optional(key::CT, "any", &mut |t| put(&mut rule.ct, value::states(t)));
         self.optional(key::COMMENT, "", &mut |t| put(&mut rule.comment, value::comment(t)));
-        self.optional(key::TO, "", &mut |t| put(&mut rule.to, value::target(t).map(Box::new).map(Some)));
+        self.optional(key::TO, "", &mut |t| put(&mut rule.rare.to, value::target(t).map(Some)));
         let names = self.names;
         let mut extras: Vec<Extra> = Vec::new();
         for (place, row) in (0u8..).zip(&extra::ROWS) {
@@ -52,7 +54,9 @@ impl<'a> StatementReader<'a, '_> {
                 Ok(())
             });
         }
-        rule.extras = extras.into();
+        if !extras.is_empty() {
+            rule.rare.extras = extras;
+        }
         let whole = dir.is_some() && action.is_some() && proto;
         if whole {
             self.fits(&rule);
