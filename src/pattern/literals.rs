@@ -7,6 +7,8 @@ use super::program::rarity;
 
 /// Longer literals are cut: more bytes do not make the search better.
 const MAX_LEN: usize = 16;
+/// Shorter literals are looked for in smaller steps.
+const SHORT: usize = 7;
 /// More literals than these are not worth searching for.
 const MAX_COUNT: usize = 16;
 
@@ -39,7 +41,12 @@ struct Finder {
 
 impl Finder {
     fn search(node: &Node) -> Vec<Vec<u8>> {
-        let mut finder = Finder { runs: vec![Vec::new()], best: Vec::new(), score: 0 };
+        Finder::behind(vec![Vec::new()], node)
+    }
+
+    /// The best of a node that stands right behind one of `runs`.
+    fn behind(runs: Vec<Vec<u8>>, node: &Node) -> Vec<Vec<u8>> {
+        let mut finder = Finder { runs, best: Vec::new(), score: i32::MIN };
         finder.walk(node);
         finder.flush();
         finder.best
@@ -52,30 +59,29 @@ impl Finder {
             Node::Byte(b) => push(&mut self.runs, *b),
             Node::Group(_, inner) => self.walk(inner),
             Node::Cat(all) => all.iter().for_each(|n| self.walk(n)),
-            Node::Letter(_) | Node::Set(_) | Node::Addr => self.flush(),
-            Node::Alt(_) | Node::Repeat { .. } => {
+            Node::Letter(_) | Node::Addr => self.flush(),
+            Node::Alt(_) | Node::Set(_) | Node::Repeat { .. } => {
                 if let Some(more) = exact(node).filter(|more| self.runs.len() * more.len() <= MAX_COUNT) {
                     self.offer(self.runs.clone());
                     self.runs = product(&self.runs, &more);
                     return;
                 }
-                self.flush();
                 self.within(node);
+                self.flush();
             }
         }
     }
 
-    /// What stands next to nothing else.
+    /// What can be said in parts only: what stands before touches the begin of each.
     fn within(&mut self, node: &Node) {
         match node {
             Node::Repeat { what, min, .. } if *min > 0 => {
                 self.walk(what);
-                self.flush();
             }
             Node::Alt(all) => {
                 let mut union = Vec::new();
                 for branch in all {
-                    let found = Finder::search(branch);
+                    let found = Finder::behind(self.runs.clone(), branch);
                     if found.is_empty() {
                         return;
                     }
@@ -95,11 +101,14 @@ impl Finder {
     }
 
     fn offer(&mut self, literals: Vec<Vec<u8>>) {
-        let worth = |l: &Vec<u8>| l.iter().fold(0i32, |sum, &b| sum + 1 + i32::from(rarity(b)));
-        let worst = literals.iter().map(worth).min().unwrap_or(0);
+        // What is short sets the pace at which all are looked for.
+        let slow = |len: usize| i32::try_from(SHORT.saturating_sub(len)).unwrap_or(0) * 8;
+        let worth = |l: &Vec<u8>| l.iter().fold(-slow(l.len()), |sum, &b| sum + 1 + i32::from(rarity(b)));
+        let Some(worst) = literals.iter().map(worth).min() else { return };
         let count = i32::try_from(literals.len()).unwrap_or(i32::MAX);
-        let score = worst.saturating_sub(count.saturating_sub(1)).max(1);
-        if worst > 0 && literals.len() <= MAX_COUNT && score > self.score {
+        let score = worst.saturating_sub(count);
+        let usable = literals.len() <= MAX_COUNT && !literals.iter().any(Vec::is_empty);
+        if usable && score > self.score {
             self.score = score;
             self.best = literals;
         }
@@ -145,7 +154,8 @@ fn append(texts: &mut Vec<Vec<u8>>, node: &Node) -> bool {
             }
             all
         }
-        Node::Letter(_) | Node::Set(_) | Node::Addr | Node::Repeat { .. } => return false,
+        Node::Set(set) => set.few(MAX_COUNT).map(|byte| vec![byte]).collect(),
+        Node::Letter(_) | Node::Addr | Node::Repeat { .. } => return false,
     };
     if more.is_empty() || texts.len() * more.len() > MAX_COUNT {
         return false;

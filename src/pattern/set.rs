@@ -49,6 +49,13 @@ impl ByteSet {
         self.0.iter().map(|word| word.count_ones()).sum::<u32>() < 64
     }
 
+    /// Its bytes, if they are no more than `most`; otherwise none.
+    pub(super) fn few(&self, most: usize) -> impl Iterator<Item = u8> {
+        let count = self.0.iter().map(|word| word.count_ones()).sum::<u32>();
+        let all = usize::try_from(count).is_ok_and(|count| count <= most);
+        (0..=u8::MAX).filter(move |&b| all && self.has(b))
+    }
+
     /// Whether no byte is in it.
     pub(super) fn is_empty(&self) -> bool {
         *self == ByteSet::EMPTY
