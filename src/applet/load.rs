@@ -3,7 +3,7 @@
 
 use super::args::{STDIN, parse};
 use super::context::settings;
-use super::output::{Output, OutputError};
+use super::output::{Output, OutputError, OutputShape};
 use crate::base::count::count;
 use crate::base::diag::Severity;
 use crate::base::json::Object;
@@ -89,14 +89,7 @@ pub(super) fn load_by(
     report(&set, output)?;
     let name = if path == STDIN { "standard input" } else { path };
     if args.check {
-        rulefile::batch(&mut set, Goal::Replace).map_err(|text| failed(&text, output))?;
-        let (rules, sets) = (set.rules(), set.sets.len());
-        if args.json {
-            writeln!(output.out, "{}", object("checked", name, rules, sets).finish())?;
-        } else {
-            writeln!(output.out, "{name}: {}, {}, no errors", count(rules, "rule"), count(sets, "set"))?;
-        }
-        return Ok(());
+        return checked(&mut set, name, OutputShape::from(args.json), output);
     }
     if let Some(why) = set.locks_out.take().filter(|_| !args.force && !args.boot && seconds.is_none()) {
         let how = "; `mef load --confirm 30s` tries them for a time, --force loads them anyway";
@@ -112,12 +105,7 @@ pub(super) fn load_by(
         output.note(&format_args!("the rules are not saved for the case of a trial: {why}"));
     }
     let turn = TrialTurn::take(&run_dir).map_err(OutputError::Failed)?;
-    if rulefile::is_foreign().unwrap_or(false) {
-        output.note(
-            &"the table mef (inet or bridge) holds chains or rules of another program: \
-            they are replaced, too",
-        );
-    }
+    note_foreign(output);
     let rules = set.rules();
     let (end, parts) = match seconds {
         None => (TrialEnd::Kept, for_good(&mut set, &run_dir, output)?),
@@ -126,15 +114,7 @@ pub(super) fn load_by(
             pending_confirmation(turn, &terms, (&mut set, &text), (&saved, &run_dir), output)?
         }
     };
-    match end {
-        TrialEnd::Kept => super::context::changed(&run_dir, "load", &[]),
-        TrialEnd::Back => {
-            super::context::changed(&run_dir, "rollback", &[]);
-            let what = ["not confirmed: the previous rules are back, but ", name, " still has the new ones"];
-            return Err(OutputError::Failed(what.concat()));
-        }
-        TrialEnd::Stuck => return Err(OutputError::Failed(STUCK.into())),
-    }
+    ended(&end, name, &run_dir)?;
     // The watcher of a trial has done so.
     if seconds.is_none()
         && boot.is_none()
@@ -152,6 +132,48 @@ pub(super) fn load_by(
         writeln!(output.out, "{name}: {rules} ({parts} in the kernel), {sets}")?;
     }
     output.end()
+}
+
+/// `--check`: has the kernel's transaction made, and says what is in the rule set.
+fn checked(
+    set: &mut RuleSet,
+    name: &str,
+    shape: OutputShape,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    rulefile::batch(set, Goal::Replace).map_err(|text| failed(&text, output))?;
+    let (rules, sets) = (set.rules(), set.sets.len());
+    match shape {
+        OutputShape::Json => writeln!(output.out, "{}", object("checked", name, rules, sets).finish())?,
+        OutputShape::Text => {
+            writeln!(output.out, "{name}: {}, {}, no errors", count(rules, "rule"), count(sets, "set"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What others have put into our table goes with a load.
+fn note_foreign(output: &mut Output<'_>) {
+    if rulefile::is_foreign().unwrap_or(false) {
+        output.note(
+            &"the table mef (inet or bridge) holds chains or rules of another program: \
+            they are replaced, too",
+        );
+    }
+}
+
+/// Tells the daemon which rules are in force, and the user if they are not those of the file.
+fn ended(end: &TrialEnd, name: &str, run_dir: &Path) -> Result<(), OutputError> {
+    match end {
+        TrialEnd::Kept => super::context::changed(run_dir, "load", &[]),
+        TrialEnd::Back => {
+            super::context::changed(run_dir, "rollback", &[]);
+            let what = ["not confirmed: the previous rules are back, but ", name, " still has the new ones"];
+            return Err(OutputError::Failed(what.concat()));
+        }
+        TrialEnd::Stuck => return Err(OutputError::Failed(STUCK.into())),
+    }
+    Ok(())
 }
 
 /// What was done with a rule set, for programs.

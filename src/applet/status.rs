@@ -215,64 +215,14 @@ fn people(
 ) -> io::Result<()> {
     match answer {
         None => writeln!(out, "daemon      does not run")?,
-        Some(a) => {
-            let (age, since) = (about(a.age()), Stamp(Wall(a.since)));
-            writeln!(
-                out,
-                "daemon      runs for {age} (since {since}), process {}, version {}",
-                a.pid, a.version
-            )?;
-            if let Some(bytes) = a.resident() {
-                writeln!(out, "memory      {} kB", bytes / 1024)?;
-            }
-            writeln!(out, "confined    {}", crate::base::line::shown(&a.confined))?;
-        }
+        Some(answer) => process(out, answer)?,
     }
     match kernel.state {
         None if let Some(why) = &kernel.missing => writeln!(out, "bans        none can be made: {why}")?,
         None => writeln!(out, "bans        none: there is no table {}", kernel.place)?,
         Some(state) => {
-            writeln!(
-                out,
-                "bans        {} in force, {} on the allow list",
-                kernel.bans,
-                count(kernel.allowed, "range")
-            )?;
-            let place = match (settings.ban_host, settings.ban_forward) {
-                _ if let Some(hook) = kernel.hook => hook,
-                (true, false) => "input, after connection tracking",
-                (false, true) => "forward, after connection tracking",
-                _ if state.watches.has(Capability::Ingress) => {
-                    "the ingress hook of the interfaces of the default routes"
-                }
-                _ => "prerouting raw, before connection tracking",
-            };
-            writeln!(out, "packets     dropped in {place} ({})", kernel.place)?;
-            if let Some(packets) = kernel.dropped {
-                writeln!(out, "dropped     {} since the table was made", count(packets, "packet"))?;
-            }
-            match &kernel.owner {
-                Some(owner) => writeln!(out, "table       only {owner} can change it")?,
-                None if settings.guard_owner => {
-                    writeln!(out, "table       no owner: other programs can change it")?
-                }
-                None => {}
-            }
-            let lacks = &kernel.missing_parts;
-            let lacking =
-                if lacks.is_empty() { "has everything that is asked of it".into() } else { lacks.join("; ") };
-            writeln!(out, "kernel      {lacking}")?;
-            let scans = if state.watches.has(Capability::Scans) { "banned by the kernel" } else { "off" };
-            writeln!(out, "port scans  {scans}")?;
-            if state.watches.has(Capability::Floods) {
-                let throttled = count(kernel.throttled, "source");
-                writeln!(out, "floods      held back by the kernel, {throttled} in the throttle")?;
-            } else {
-                writeln!(out, "floods      off")?;
-            }
-            let new =
-                if state.watches.has(Capability::NewSources) { "reported by the kernel" } else { "off" };
-            writeln!(out, "new sources {new}")?;
+            bans(out, kernel, state, settings)?;
+            watches(out, kernel, state)?;
         }
     }
     if let Some(rules) = &kernel.rules {
@@ -290,6 +240,69 @@ fn people(
     writeln!(out)?;
     rules(out, answer)?;
     dnsbls(out, answer)
+}
+
+/// The daemon's process.
+fn process(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()> {
+    let (age, since) = (about(answer.age()), Stamp(Wall(answer.since)));
+    let DaemonAnswer { pid, version, .. } = answer;
+    writeln!(out, "daemon      runs for {age} (since {since}), process {pid}, version {version}")?;
+    if let Some(bytes) = answer.resident() {
+        writeln!(out, "memory      {} kB", bytes / 1024)?;
+    }
+    writeln!(out, "confined    {}", crate::base::line::shown(&answer.confined))
+}
+
+/// The table of bans: what is in it, where packets meet it, and whose it is.
+fn bans(
+    out: &mut dyn Write,
+    kernel: &KernelStatus,
+    state: GuardState,
+    settings: &Settings,
+) -> io::Result<()> {
+    writeln!(
+        out,
+        "bans        {} in force, {} on the allow list",
+        kernel.bans,
+        count(kernel.allowed, "range")
+    )?;
+    let place = match (settings.ban_host, settings.ban_forward) {
+        _ if let Some(hook) = kernel.hook => hook,
+        (true, false) => "input, after connection tracking",
+        (false, true) => "forward, after connection tracking",
+        _ if state.watches.has(Capability::Ingress) => {
+            "the ingress hook of the interfaces of the default routes"
+        }
+        _ => "prerouting raw, before connection tracking",
+    };
+    writeln!(out, "packets     dropped in {place} ({})", kernel.place)?;
+    if let Some(packets) = kernel.dropped {
+        writeln!(out, "dropped     {} since the table was made", count(packets, "packet"))?;
+    }
+    match &kernel.owner {
+        Some(owner) => writeln!(out, "table       only {owner} can change it")?,
+        None if settings.guard_owner => writeln!(out, "table       no owner: other programs can change it")?,
+        None => {}
+    }
+    Ok(())
+}
+
+/// What the kernel counts by itself, and what it has not.
+fn watches(out: &mut dyn Write, kernel: &KernelStatus, state: GuardState) -> io::Result<()> {
+    let lacks = &kernel.missing_parts;
+    let lacking =
+        if lacks.is_empty() { "has everything that is asked of it".into() } else { lacks.join("; ") };
+    writeln!(out, "kernel      {lacking}")?;
+    let scans = if state.watches.has(Capability::Scans) { "banned by the kernel" } else { "off" };
+    writeln!(out, "port scans  {scans}")?;
+    if state.watches.has(Capability::Floods) {
+        let throttled = count(kernel.throttled, "source");
+        writeln!(out, "floods      held back by the kernel, {throttled} in the throttle")?;
+    } else {
+        writeln!(out, "floods      off")?;
+    }
+    let new = if state.watches.has(Capability::NewSources) { "reported by the kernel" } else { "off" };
+    writeln!(out, "new sources {new}")
 }
 
 /// DNSBLs as a table, if there are any.

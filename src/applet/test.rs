@@ -11,7 +11,7 @@ use super::context::settings;
 use super::output::{Output, OutputError};
 use crate::base::diag::Severity;
 use crate::config::{
-    Engine, Loaded, LogFormat, ServiceRule, builtin, conf_files, duration, load_rule, not_needed,
+    Engine, Loaded, LogFormat, ServiceRule, Settings, builtin, conf_files, duration, load_rule, not_needed,
 };
 use crate::daemon::rehearse::{Rehearsal, RehearsalExtent};
 use crate::detect::{DetectRule, LineCounts, MAX_RULES, RuleBits, header};
@@ -21,6 +21,8 @@ use crate::lists::{self, Gone, ListTurn, Paths};
 use crate::sys::{capability, fs, stdio};
 use argh::FromArgs;
 use report::TestReport;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 /// Seconds of the journal, if nothing is said.
@@ -84,30 +86,13 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     }
     let since = since(&args)?;
     // Logs are their services': opened with all rights, and read, with the rules, without any.
-    let open = |file: &String| {
-        let stdin = file == "-" || file == STDIN;
-        if stdin { stdio::stdin() } else { fs::open(Path::new(file)) }
-    };
-    let opened: Vec<_> = args.words.iter().skip(1).take(OPENED_MAX).map(open).collect();
+    let opened: Vec<_> = args.words.iter().skip(1).take(OPENED_MAX).map(|file| open_log(file)).collect();
     capability::give_up_all_but(&[]);
     let complete = |files: &[String]| files.is_empty() == args.journal;
     let Some((name, files)) = args.words.split_first().filter(|(_, files)| complete(files)) else {
         return Err(OutputError::Usage("missing RULE FILE; `mef test --help` shows examples".into()));
     };
-    let mut names = vec![name.clone()];
-    if name == ALL {
-        let dir = settings.rules_dir.as_str();
-        let files = conf_files(Path::new(dir)).map_err(|e| OutputError::Failed(format!("{dir}: {e}")))?;
-        names = files.iter().map(|file| format!("{dir}/{file}")).collect();
-        builtin(&mut |name, _| {
-            // Who names a directory means what is in it.
-            if args.rules_dir.is_none() && !files.iter().any(|file| file.strip_suffix(".conf") == Some(name))
-            {
-                names.push(name.to_owned());
-            }
-            true
-        });
-    }
+    let names = if name == ALL { all(&args, &settings)? } else { vec![name.clone()] };
     let (mut own, mut rules) = (Vec::new(), Vec::new());
     for path in &names {
         let loaded = load_rule(settings, path, &mut |rule, problems| match crate::services::compile(rule) {
@@ -144,7 +129,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     }
     let mut opened = opened.into_iter();
     for file in files {
-        let opened = opened.next().unwrap_or_else(|| open(file));
+        let opened = opened.next().unwrap_or_else(|| open_log(file));
         let read = |file| blocks(file, &mut |block| test.block(block, output));
         if let Err(e) = opened.and_then(read) {
             output.problem(&format_args!("{file}: {e}"));
@@ -159,6 +144,29 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         output.note(&format_args!("{others} entries do not count: their sender is not the one they name"));
     }
     output.end()
+}
+
+/// A log, or standard input.
+fn open_log(file: &str) -> io::Result<File> {
+    let stdin = file == "-" || file == STDIN;
+    if stdin { stdio::stdin() } else { fs::open(Path::new(file)) }
+}
+
+/// The files of `rules_dir`, and the names of the built-in rules that none of them replaces.
+fn all(args: &TestArgs, settings: &Settings) -> Result<Vec<String>, OutputError> {
+    let dir = settings.rules_dir.as_str();
+    let files = conf_files(Path::new(dir)).map_err(|e| OutputError::Failed(format!("{dir}: {e}")))?;
+    let mut names: Vec<_> = files.iter().map(|file| format!("{dir}/{file}")).collect();
+    // Who names a directory means what is in it.
+    if args.rules_dir.is_none() {
+        builtin(&mut |name, _| {
+            if !files.iter().any(|file| file.strip_suffix(".conf") == Some(name)) {
+                names.push(name.to_owned());
+            }
+            true
+        });
+    }
+    Ok(names)
 }
 
 /// Seconds of the journal to read.
@@ -212,7 +220,7 @@ struct TestRun<'a> {
     container: Option<(ContainerLog, Vec<u8>)>,
     /// Lines and entries read so far.
     lines: u64,
-    failed: Option<std::io::Error>,
+    failed: Option<io::Error>,
 }
 
 impl TestRun<'_> {

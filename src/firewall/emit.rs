@@ -160,7 +160,7 @@ impl TableBatch {
         for (dir, chain) in chains.iter().filter(|(dir, _)| !dir.is_nat()) {
             let Some(policy) = beside.policies.get(*dir as usize) else { continue };
             self.rule.clear();
-            expr::push_accept_or_drop(&mut self.rule, *policy == Policy::Accept);
+            expr::push_policy(&mut self.rule, *policy);
             self.txn.add_part(0, chain, &self.rule);
         }
         trial::add_gates(&mut self.txn, &mut self.rule, &beside.previous, (table, set), chains);
@@ -245,9 +245,8 @@ impl TableBatch {
 
     fn verdict(&mut self, verdict: PacketVerdict) {
         self.rule.push(match &verdict {
-            PacketVerdict::Accept | PacketVerdict::Drop => {
-                return expr::push_accept_or_drop(&mut self.rule, verdict == PacketVerdict::Accept);
-            }
+            PacketVerdict::Accept => return expr::push_policy(&mut self.rule, Policy::Accept),
+            PacketVerdict::Drop => return expr::push_policy(&mut self.rule, Policy::Drop),
             PacketVerdict::Return => expr::verdict(expr::NftVerdict::Return),
             PacketVerdict::Jump(chain) => {
                 let name = self.chain_name(Chain::Own(*chain));

@@ -245,9 +245,8 @@ fn jail(jails: &JailFiles<'_>, jail: &str, services: &str, to: &mut Migration) -
         imported(jails.root, jail, (&filter, &parameters), &keys, to);
         return None;
     };
-    let set = parameters.split([',', ']']).filter_map(|part| part.split_once('='));
-    let in_filter = set.filter(|(key, _)| key.trim() == "mode").map(|(_, mode)| mode).next();
     // What a jail tells its filter itself decides there.
+    let in_filter = filter::parameters(&parameters).find(|(name, _)| *name == "mode").map(|(_, mode)| mode);
     let wanted = jails.wanted(jail, "mode");
     match in_filter.or(wanted.as_deref()).map(|mode| mode.trim().trim_matches(['"', '\''])) {
         None | Some("normal") => {}

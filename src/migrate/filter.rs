@@ -88,11 +88,7 @@ pub(super) fn import(source: &FilterSource<'_>) -> Result<ImportedFilter, String
     let mut filter = FilterText { ini, own: Vec::new(), by_program: false };
     let mode = |filter: &FilterText| filter.get("Definition", "mode").unwrap_or_else(|| "normal".into());
     let usual = mode(&filter);
-    for part in source.parameters.trim_end_matches(']').split(',') {
-        if let Some((name, value)) = part.split_once('=') {
-            filter.own.push((name.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned()));
-        }
-    }
+    filter.own.extend(parameters(source.parameters).map(|(name, value)| (name.to_owned(), value.to_owned())));
     let samples = samples::read(source.samples, &mode(&filter), &usual);
     let name = source.path.rsplit('/').next().unwrap_or("").trim_end_matches(".conf");
     let mut why = String::new();
@@ -106,6 +102,12 @@ pub(super) fn import(source: &FilterSource<'_>) -> Result<ImportedFilter, String
         }
     }
     Err(why)
+}
+
+/// What a jail tells its filter, `name=value, name="value"]`: names and values, of which the first counts.
+pub(super) fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let parts = text.trim_end_matches(']').split(',').filter_map(|part| part.split_once('='));
+    parts.map(|(name, value)| (name.trim(), value.trim().trim_matches(['"', '\''])))
 }
 
 /// Whether a rule does with its samples what they say.

@@ -242,8 +242,9 @@ pub fn icmp_types((first, last): (u64, u64), family: Family) -> Vec<(u128, u128)
 
 /// The item of `icmp=` for one type.
 #[must_use]
-pub fn icmp_item(number: u8, is_v6: bool) -> u64 {
-    let single = |(_, v4, v6): &(&str, &[u8], &[u8])| *(if is_v6 { v6 } else { v4 }) == [number];
+pub fn icmp_item(number: u8, family: Family) -> u64 {
+    let single =
+        |(_, v4, v6): &(&str, &[u8], &[u8])| *(if family == Family::V6 { v6 } else { v4 }) == [number];
     let found = (ICMP_WORD..).zip(&ICMP_TYPES).find(|(_, row)| single(row));
     found.map_or(number.into(), |(word, _)| word)
 }

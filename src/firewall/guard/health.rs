@@ -46,10 +46,18 @@ pub(super) struct Shape {
 struct LoadedTables {
     /// The number of that for packets; 0 = it is not there.
     packets: u64,
-    /// That for frames is there.
-    frames: bool,
+    /// That for frames.
+    frames: FrameTable,
+}
+
+/// The table of the rule set for frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum FrameTable {
+    #[default]
+    None,
+    Loaded,
     /// It was, and was deleted alone.
-    lost_frames: bool,
+    Lost,
 }
 
 impl Guard {
@@ -94,7 +102,9 @@ impl Guard {
             health = shape.since(self.shape.as_ref().unwrap_or(&shape));
         }
         if health.damage == Damage::None {
-            shape.loaded.lost_frames = health.rules == RuleTables::WithoutFrames;
+            if health.rules == RuleTables::WithoutFrames {
+                shape.loaded.frames = FrameTable::Lost;
+            }
             self.shape = Some(shape);
         }
         self.txn.follow(generation);
@@ -115,7 +125,9 @@ impl Guard {
             if is(&tables::RULES) {
                 shape.loaded.packets = number();
             }
-            shape.loaded.frames |= is(&tables::BRIDGES);
+            if is(&tables::BRIDGES) {
+                shape.loaded.frames = FrameTable::Loaded;
+            }
             if is(&TABLE) {
                 shape.table = number();
             }
@@ -201,7 +213,7 @@ impl LoadedTables {
         let same = self.packets == previous.packets && self.packets != UNNUMBERED;
         match self.packets {
             0 => RuleTables::None,
-            _ if same && !self.frames && (previous.frames || previous.lost_frames) => {
+            _ if same && self.frames != FrameTable::Loaded && previous.frames != FrameTable::None => {
                 RuleTables::WithoutFrames
             }
             _ => RuleTables::Loaded,
@@ -269,8 +281,8 @@ mod tests {
     #[test]
     fn frames_are_lost_only_beside_the_rules_that_they_came_with() {
         let alone = |packets| LoadedTables { packets, ..LoadedTables::default() };
-        let with_frames = |packets| LoadedTables { frames: true, ..alone(packets) };
-        let without_frames = |packets| LoadedTables { lost_frames: true, ..alone(packets) };
+        let with_frames = |packets| LoadedTables { frames: FrameTable::Loaded, packets };
+        let without_frames = |packets| LoadedTables { frames: FrameTable::Lost, packets };
         for (now, previous, want) in [
             (alone(0), with_frames(7), RuleTables::None),
             (with_frames(7), with_frames(7), RuleTables::Loaded),

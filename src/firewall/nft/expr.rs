@@ -4,6 +4,7 @@
 
 use super::ffi::{Expr, NftRule};
 use crate::base::name::Name;
+use crate::plan::Policy;
 use nftnl::nftnl_sys as sys;
 
 /// NFT_REG_1: where single values stand.
@@ -70,9 +71,12 @@ pub fn push_counter(rule: &mut NftRule) {
 }
 
 /// Appends a verdict that needs no chain.
-pub fn push_accept_or_drop(rule: &mut NftRule, accept: bool) {
-    let end = if accept { NftVerdict::Accept } else { NftVerdict::Drop };
-    rule.push_known((b'v', u32::from(accept), 0, 0), &[], &|| verdict(end));
+pub fn push_policy(rule: &mut NftRule, policy: Policy) {
+    let end = match policy {
+        Policy::Accept => NftVerdict::Accept,
+        Policy::Drop => NftVerdict::Drop,
+    };
+    rule.push_known((b'v', policy as u32, 0, 0), &[], &|| verdict(end));
 }
 
 /// `meta KEY` into a register (`NFT_META_*`).
@@ -308,17 +312,20 @@ mod tests {
                 push_cmp(&mut known, op, data);
                 made.push(cmp(op, REG, data));
             }
-            for (key, accept) in [(libc::NFT_META_L4PROTO, true), (libc::NFT_META_NFPROTO, false)] {
+            for (key, policy, end) in [
+                (libc::NFT_META_L4PROTO, Policy::Accept, NftVerdict::Accept),
+                (libc::NFT_META_NFPROTO, Policy::Drop, NftVerdict::Drop),
+            ] {
                 push_meta(&mut known, key);
                 push_payload(&mut known, PayloadBase::Network, 12, 4);
                 push_payload(&mut known, PayloadBase::Transport, 2, 2);
                 push_counter(&mut known);
-                push_accept_or_drop(&mut known, accept);
+                push_policy(&mut known, policy);
                 made.push(meta(key, REG));
                 made.push(payload(PayloadBase::Network, 12, 4, REG));
                 made.push(payload(PayloadBase::Transport, 2, 2, REG));
                 made.push(counter());
-                made.push(verdict(if accept { NftVerdict::Accept } else { NftVerdict::Drop }));
+                made.push(verdict(end));
             }
             assert_eq!(known.expressions(), made.expressions());
         }

@@ -4,7 +4,7 @@
 
 use super::statement::{RuleGroup, addresses, interfaces, of_nft, plain, ports};
 use crate::base::name::Name;
-use crate::base::range::Range;
+use crate::base::range::{Family, Range};
 use crate::plan::listed::RulePart;
 use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{
@@ -315,9 +315,9 @@ fn numbers(
             }
             Form::Time => items.push((first, last + 1)),
             _ if field == Field::Icmp => {
-                let v6 = part.proto == Some(proto::ICMP6);
+                let family = if part.proto == Some(proto::ICMP6) { Family::V6 } else { Family::V4 };
                 for number in first..=last {
-                    let item = extra::icmp_item(u8::try_from(number).ok()?, v6);
+                    let item = extra::icmp_item(u8::try_from(number).ok()?, family);
                     items.push((item, item));
                 }
             }
