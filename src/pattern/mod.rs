@@ -95,13 +95,17 @@ impl PatternError {
     }
 }
 
+/// Shortest literal that is better than the name of a program.
+pub const LONG: u8 = 9;
+
 /// A compiled pattern.
 #[derive(Clone)]
 pub struct Pattern {
     program: PatternProgram,
     /// See `literals`.
     needles: Box<[u8]>,
-    /// Whether it pays to look for the needles first.
+    /// Whether it pays to look for the needle first: there is one, and it is too short for who searches whole
+    /// blocks for all of them.
     scan: bool,
 }
 
@@ -136,7 +140,7 @@ impl Pattern {
         let program = PatternProgram::new(&part);
         let needles = literals::required(&part.node);
         let lead = program.code.iter().find(|inst| !matches!(inst, Inst::Save(_)));
-        let scan = !needles.is_empty()
+        let scan = matches!(*needles, [1..LONG, ..] if literals::iter(&needles).nth(1).is_none())
             && !program.has_head()
             && !matches!(lead, Some(Inst::Lit { case: Case::Exact, .. }));
         Ok(Pattern { program, needles, scan })
