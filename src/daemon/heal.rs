@@ -10,6 +10,7 @@ use crate::config::Settings;
 use crate::firewall::backend::Backend;
 use crate::firewall::loader::Goal;
 use crate::rulefile;
+use crate::ruleset::RuleSet;
 use crate::trial::{self, Noted, Saved};
 use std::path::{Path, PathBuf};
 
@@ -85,7 +86,7 @@ impl Heal {
             reported: false,
         };
         this.configure(settings);
-        this.check_table(guard);
+        drop(this.check_table(guard));
         this
     }
 
@@ -110,9 +111,8 @@ impl Heal {
             trial::tidy(&self.run_dir);
         }
         let moved = judge.guard().has_moved().unwrap_or(true);
-        if moved {
-            self.check_table(judge.guard());
-        }
+        // What was read to know what is missing is what is loaded, or it goes with this turn.
+        let read = if moved { self.check_table(judge.guard()) } else { None };
         if !self.broken() {
             self.due = None;
             return if moved { RulesetState::Other } else { RulesetState::Same };
@@ -124,7 +124,7 @@ impl Heal {
         let damage = std::mem::take(&mut self.damage);
         let repaired = judge.repair(now.wall, damage);
         if let Some(table) = self.rules_gone.take() {
-            self.rules_refused = !load_rules(&self.saved, table);
+            self.rules_refused = !load_rules(read.or_else(|| ReadRules::read(&self.saved)), table);
         }
         self.streak = if held(now.mono, self.last) { 1 } else { self.streak.saturating_add(1) };
         self.last = Some(now.mono);
@@ -147,28 +147,32 @@ impl Heal {
         self.damage != Damage::None || self.rules_gone.is_some()
     }
 
-    fn check_table(&mut self, guard: &mut dyn Backend) {
+    /// Finds out what is broken; the rule set, where it was read for that.
+    fn check_table(&mut self, guard: &mut dyn Backend) -> Option<ReadRules> {
         match guard.check() {
             Ok(health) => {
                 self.reported = false;
                 self.damage = self.damage.max(health.damage);
                 self.lists_lost |= health.lists_lost;
-                self.check_rules(health.rules);
+                return self.check_rules(health.rules);
             }
             Err(e) if !std::mem::replace(&mut self.reported, true) => {
                 log::warn!("{e}; a deleted table is restored with the next ban only");
             }
             Err(_) => {}
         }
+        None
     }
 
-    fn check_rules(&mut self, found: RuleTables) {
+    fn check_rules(&mut self, found: RuleTables) -> Option<ReadRules> {
+        let mut read = None;
         // The files are read only when the table may have gone just now, or was missing: most rule sets have
         // none for frames.
         if std::mem::replace(&mut self.tables, found) != found || self.lacks_frames {
             // A trial takes the table along that it has brought.
-            self.lacks_frames =
-                found == RuleTables::WithoutFrames && self.managed && wants_frames(&self.saved);
+            let may_lack = found == RuleTables::WithoutFrames && self.managed;
+            read = if may_lack { ReadRules::read(&self.saved) } else { None };
+            self.lacks_frames = read.as_ref().is_some_and(ReadRules::want_frames);
         }
         let gone = match found {
             RuleTables::None => Some("the table inet mef"),
@@ -180,6 +184,7 @@ impl Heal {
         let are_to_be = || trial::noted(&self.run_dir).map_or(had_rules, |noted| noted == Noted::Rules);
         self.rules_gone = gone.filter(|_| self.managed && !self.rules_refused && are_to_be());
         self.rules_loaded = gone.is_none();
+        read
     }
 }
 
@@ -200,27 +205,35 @@ fn next(now: Mono, last: Option<Mono>, streak: u32) -> Mono {
     }
 }
 
-/// The file of the rules that are to be in force: those that nobody has confirmed are not.
-fn rules_path(saved: &Saved) -> Option<String> {
-    match saved.pending() {
-        None => Some(rulefile::DEFAULT_PATH.to_owned()),
-        Some(_) => saved.confirmed().map(|path| path.to_string_lossy().into_owned()),
+/// The rules that are to be in force: those that nobody has confirmed are not.
+struct ReadRules {
+    path: String,
+    set: RuleSet,
+}
+
+impl ReadRules {
+    /// Reads them; `None` if there never were any that somebody confirmed.
+    fn read(saved: &Saved) -> Option<ReadRules> {
+        let path = match saved.pending() {
+            None => rulefile::DEFAULT_PATH.to_owned(),
+            Some(_) => saved.confirmed()?.to_string_lossy().into_owned(),
+        };
+        let set = rulefile::read(&path, rulefile::CheckDepth::Quick);
+        Some(ReadRules { path, set })
+    }
+
+    /// Whether there are rules among them for frames between ports of bridges.
+    fn want_frames(&self) -> bool {
+        !self.set.failed() && self.set.first_bridge.is_some()
     }
 }
 
-/// Whether there are rules among them for frames between ports of bridges.
-fn wants_frames(saved: &Saved) -> bool {
-    let set = rules_path(saved).map(|path| rulefile::read(&path, rulefile::CheckDepth::Quick));
-    set.is_some_and(|set| !set.failed() && set.first_bridge.is_some())
-}
-
 /// Puts the rule set back of which a table is gone, as `mef load --boot` would; whether it is there now.
-fn load_rules(saved: &Saved, table: &str) -> bool {
-    let Some(path) = rules_path(saved) else {
+fn load_rules(read: Option<ReadRules>, table: &str) -> bool {
+    let Some(ReadRules { path, mut set }) = read else {
         log::error!("{table} is gone, and its rules were never confirmed");
         return false;
     };
-    let mut set = rulefile::read(&path, rulefile::CheckDepth::Quick);
     let loaded = if set.failed() {
         let shown = rulefile::shown(&set);
         shown.first().into_iter().flat_map(|text| text.lines()).for_each(|line| log::error!("{line}"));

@@ -392,8 +392,8 @@ impl Row {
             (
                 COMES_IN,
                 any || rule.dir.comes_in(),
-                " in a rule with dir=out",
-                "where it came in is not known for packets of this host",
+                " is not known in this direction",
+                "where a packet came in is known with dir=in, dir=fwd and dir=pre",
             ),
             (LOG, rule.rare.log.is_some(), " without log", "add log=prefix:TEXT"),
             (

@@ -10,6 +10,8 @@ use crate::plan::listed::{ChainTarget, ListedChain, RulePart};
 use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{Direction, PacketVerdict, Rule};
 use crate::ruleset::ast::Statement;
+use crate::ruleset::words::LOST;
+use std::ops::Range;
 
 /// A chain that is a group.
 pub(super) struct GroupChain {
@@ -20,6 +22,8 @@ pub(super) struct GroupChain {
     name: Name,
     end: ChainEnd,
     rules: Vec<Flat>,
+    /// The lines that say them.
+    lines: Range<usize>,
 }
 
 impl Jump<'_> {
@@ -53,7 +57,7 @@ fn of_chain(jump: &mut Jump<'_>, at: usize) -> Option<(Name, ChainEnd)> {
     let left = jump.inside(chain, Following::Nothing, &Rule::new(PacketVerdict::Next), &mut rules);
     jump.depth -= 1;
     let end = jump.end(chain, left.ok()?);
-    let group = GroupChain { table: table.title.clone(), at, name, end, rules };
+    let group = GroupChain { table: table.title.clone(), at, name, end, rules, lines: 0..0 };
     jump.state.groups.push(group);
     Some((name, end))
 }
@@ -76,14 +80,36 @@ impl Export<'_> {
         }
         self.out.lines.extend(groups.iter().map(|group| Statement::Group(group.name).to_string()));
         for group in &mut groups {
-            let rules = std::mem::take(&mut group.rules);
+            let (rules, first) = (std::mem::take(&mut group.rules), self.out.lines.len());
             if let Some(table) = self.tables.iter().find(|table| table.title == group.table) {
                 self.of = Some(group.name);
                 self.flat_rules(Direction::Fwd, table, rules);
                 self.of = None;
             }
+            group.lines = first..self.out.lines.len();
         }
         self.flat.groups = groups;
+    }
+
+    /// Takes groups out again that nothing leads to, since the rule that would have was refused in the end:
+    /// what is in them is left over.
+    pub(super) fn drop_unled_groups(&mut self) {
+        // Those that lead to others come behind them.
+        for group in std::mem::take(&mut self.flat.groups).into_iter().rev() {
+            let leads = ["action=group:", group.name.as_str()].concat();
+            if self.out.lines.iter().any(|line| line.split(' ').nth(2) == Some(leads.as_str())) {
+                continue;
+            }
+            for line in self.out.lines.drain(group.lines) {
+                let lost = line.starts_with(LOST);
+                self.out.said -= usize::from(line.starts_with("rule "));
+                self.out.lost -= usize::from(lost);
+                self.out.unsaid -= usize::from(lost || line.starts_with('#'));
+            }
+            let declares = Statement::Group(group.name).to_string();
+            self.out.lines.retain(|line| *line != declares);
+            self.flat.lost.push((group.table, group.at));
+        }
     }
 
     fn follow_all(&mut self) {

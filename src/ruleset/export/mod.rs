@@ -114,6 +114,7 @@ pub fn all(tables: &mut [ListedTable]) -> Exported {
             export.end_of_chain(dir, table, chain, i + 1 == all.len());
         }
     }
+    export.drop_unled_groups();
     export.left_over();
     export.out
 }

@@ -100,14 +100,14 @@ fn basics(rule: &RuleStatement) -> [Misfit; 7] {
         misfit(
             key::OIF,
             rule.oif != InterfaceList::Any && !rule.dir.goes_out(),
-            " in a rule with dir=in",
-            "where it goes out is not known for packets to this host",
+            " is not known in this direction",
+            "where a packet goes out is known with dir=out, dir=fwd and dir=post",
         ),
         misfit(
             key::IIF,
             rule.iif != InterfaceList::Any && !rule.dir.comes_in(),
-            " in a rule with dir=out",
-            "where it came in is not known for packets of this host",
+            " is not known in this direction",
+            "where a packet came in is known with dir=in, dir=fwd and dir=pre",
         ),
         misfit(key::FAMILY, other, " contradicts proto", "icmp is IPv4, icmp6 is IPv6"),
     ]
