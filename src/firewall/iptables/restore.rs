@@ -178,13 +178,8 @@ fn run_with(name: &str, options: &[&str], text: &str) -> Result<(), Refused> {
     let nft = is_nft(name, &said);
     // The second line may say which one is meant.
     let at = said.lines().find_map(|line| line.split_once(" line: ")).map_or("", |(_, at)| at.trim());
-    // Some begin with their name and version on a line of its own; what is missing is told better below.
-    let said = said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Warning:"));
-    let mut lines = said;
-    let first = lines.next().unwrap_or("");
-    let joined = [first, " ", lines.next().unwrap_or("")].concat();
-    let said = if first.ends_with(':') { joined.trim_end() } else { first };
-    let mut said = if at.is_empty() { said.to_owned() } else { [said, " (line ", at, ")"].concat() };
+    let said = words(&said);
+    let mut said = if at.is_empty() { said } else { [&*said, " (line ", at, ")"].concat() };
     let errno = match end {
         None => {
             let text = format!("{name}: it did not end within {} s", TIME_MAX / 1000);
@@ -208,6 +203,19 @@ fn run_with(name: &str, options: &[&str], text: &str) -> Result<(), Refused> {
         said.extend([": this kernel lacks ", &lacks.join(", ")]);
     }
     Err(Refused { errno, text: brand(name, &said) })
+}
+
+/// What a program says is wrong, of all that it says.
+fn words(said: &str) -> String {
+    let lines =
+        || said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Warning:"));
+    // The program that it has load modules is heard first, and says only which one.
+    let own = lines().position(|line| !line.starts_with("modprobe:") && !line.starts_with("insmod:"));
+    let mut lines = lines().skip(own.unwrap_or(0));
+    let first = lines.next().unwrap_or("");
+    // Some begin with their name and version on a line of its own; what is missing is told better elsewhere.
+    let second = if first.ends_with(':') { lines.next().unwrap_or("") } else { "" };
+    [first, " ", second].concat().trim_end().to_owned()
 }
 
 /// The line of the text that the words name.
@@ -341,6 +349,26 @@ mod tests {
         ] {
             assert_eq!(names_no_table(said), lacks, "{said}");
         }
+    }
+
+    #[test]
+    fn what_loads_modules_is_not_what_is_wrong() {
+        let modprobe = "modprobe: can't load module ip6_tables (kernel/net/ip6_tables.ko): No such file or \
+                        directory\n";
+        let own = "ip6tables-restore v1.8.9 (legacy): ip6tables-restore: unable to initialize table 'raw'\n";
+        for (said, want) in [
+            ([modprobe, modprobe, own, "\nError occurred at line: 1\n"].concat(), own.trim_end()),
+            (modprobe.to_owned(), modprobe.trim_end()),
+            (["Warning: old\n", own].concat(), own.trim_end()),
+            (
+                "iptables-restore v1.8.9 (nf_tables):\nline 2: no\n".to_owned(),
+                "iptables-restore v1.8.9 (nf_tables): line 2: no",
+            ),
+            (String::new(), ""),
+        ] {
+            assert_eq!(words(&said), want, "{said}");
+        }
+        assert!(names_no_table(&words(&[modprobe, own].concat())));
     }
 
     #[test]
