@@ -310,6 +310,8 @@ fn deny_lists_that_others_delete_are_loaded_again() {
     };
     wait_until("the list", denied);
     net.nft("flush chain inet mef_guard deny; flush chain inet mef_guard denynet");
+    // The next line wakes it.
+    net.mark(LOG);
     let rules = || ["deny", "denynet"].map(|chain| net.nft_list(&format!("chain inet mef_guard {chain}")));
     wait_until("its rules", || rules().iter().all(|chain| chain.contains("@deny4_")) && denied());
     // No damage to the table itself.
