@@ -73,6 +73,12 @@ impl DetectRule {
         self.fail.iter().map(|f| &f.0).chain(&self.ignore).chain(self.success.iter().map(|s| &s.0))
     }
 
+    fn patterns_mut(&mut self) -> impl Iterator<Item = &mut Pattern> {
+        let [fail, success] =
+            [&mut self.fail, &mut self.success].map(|some| some.iter_mut().map(|f| &mut f.0));
+        fail.chain(&mut self.ignore).chain(success)
+    }
+
     /// How many bytes of the name of one of its programs stand in every line that it judges.
     fn name_len(&self) -> usize {
         let shortest = self.programs.iter().map(|program| program.stem().len()).min();
@@ -163,7 +169,9 @@ impl Detector {
             counts,
             memo: StampMemo::default(),
         };
-        Detector { scan: LiteralScan::new(&rules), rules: rules.into(), judge, plain: Buffer::new(LINE) }
+        let scan = LiteralScan::new(&rules);
+        rules.iter_mut().flat_map(DetectRule::patterns_mut).for_each(Pattern::forget_required);
+        Detector { scan, rules: rules.into(), judge, plain: Buffer::new(LINE) }
     }
 
     /// Looks through `block`, whole lines that each end with a newline (the last may lack it), for the rules

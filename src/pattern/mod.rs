@@ -206,6 +206,13 @@ impl Pattern {
         literals::iter(&self.needles)
     }
 
+    /// Lets go of these literals, where they are not looked for here: somebody else has taken them over.
+    pub fn forget_required(&mut self) {
+        if !self.scan {
+            self.needles = Box::default();
+        }
+    }
+
     /// Whether a match may say what this group is.
     #[must_use]
     pub fn has(&self, group: CaptureGroup) -> bool {
