@@ -87,9 +87,10 @@ fn who_is_allowed_loses_no_packet_and_who_is_banned_gets_none_through_while_bans
         for net_of in ["198.51.100.0/24", "2001:db8:5::/48", "203.0.113.9"] {
             net.mef(&["ban", net_of, "--force"]).ok();
         }
-        let ended = Flag::default();
+        // Who answers ends after those who ask.
+        let (ended, silent) = (Flag::default(), Flag::default());
         let hosts: [IpAddr; 2] = [peer.host4.into(), peer.host6.into()];
-        let echoes = hosts.map(|to| echo(to, &ended));
+        let echoes = hosts.map(|to| echo(to, &silent));
         let streams = [
             ("198.51.100.5", Sender::Allowed),
             ("2001:db8:5::5", Sender::Allowed),
@@ -118,6 +119,7 @@ fn who_is_allowed_loses_no_packet_and_who_is_banned_gets_none_through_while_bans
             let wanted = if sender == Sender::Allowed { sent } else { 0 };
             assert!(sent > 0 && answered == wanted, "{from}: {answered} of {sent} were answered");
         }
+        silent.store(true, Ordering::SeqCst);
         echoes.into_iter().for_each(|(_, echo)| echo.join().unwrap());
     });
 }
