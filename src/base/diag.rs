@@ -174,15 +174,29 @@ fn printable(c: char) -> char {
     if c.is_control() && c != '\t' { '\u{fffd}' } else { c }
 }
 
-/// The known word that `word` was probably meant to be: at most two edits away, one for short words.
+/// The known word that `word` was probably meant to be: at most two edits away, one for short words; or the
+/// only one that it is a part of, or that is short for it, as fwd for forward.
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = if word.len() < 4 { 1 } else { 2 };
-    known
-        .into_iter()
-        .map(|k| (distance(word.as_bytes(), k.as_bytes()), k))
-        .filter(|&(d, _)| d <= limit)
-        .min_by_key(|&(d, _)| d)
-        .map(|(_, k)| k)
+    let (mut near, mut nearest, mut related, mut others) = (None, limit + 1, None, 0);
+    for one in known {
+        let edits = distance(word.as_bytes(), one.as_bytes());
+        if edits < nearest {
+            (near, nearest) = (Some(one), edits);
+        }
+        if word.len() > 3 && (one.contains(word) || is_short_for(one, word)) {
+            (related, others) = (Some(one), others + 1);
+        }
+    }
+    near.or_else(|| related.filter(|_| others == 1))
+}
+
+/// Whether three letters or more of `word`, its first among them, are `short`.
+fn is_short_for(short: &str, word: &str) -> bool {
+    let mut rest = word.bytes();
+    short.len() > 2
+        && short.as_bytes().first() == word.as_bytes().first()
+        && short.bytes().all(|letter| rest.any(|of| of == letter))
 }
 
 /// Edits (insert, delete, replace, swap of neighbours) from one word to the other; words over 32 bytes never
@@ -238,12 +252,17 @@ mod tests {
 
     #[test]
     fn suggestions_are_near_words_only() {
-        let known = ["maxretry", "findtime", "bantime", "tcp", "udp"];
+        let known = ["maxretry", "findtime", "bantime", "tcp", "udp", "fwd", "log-level", "log-group"];
         let cases = [
             ("maxrety", Some("maxretry")),
             ("fnidtime", Some("findtime")),
             ("tpc", Some("tcp")),
             ("zzz", None),
+            ("forward", Some("fwd")),
+            ("level", Some("log-level")),
+            ("time", None),
+            ("retry", Some("maxretry")),
+            ("to", None),
         ];
         for (word, want) in cases {
             assert_eq!(suggest(word, known), want, "{word}");
