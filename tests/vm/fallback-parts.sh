@@ -123,7 +123,12 @@ none xt_set 'this kernel lacks xt_set' $ban
 none ip_set_hash_ip 'load ip_set_hash_ip, ip_set_hash_net' $ban
 none ip_set_hash_net 'load ip_set_hash_ip, ip_set_hash_net' $ban
 none ip_set_list_set 'ip_set_list_set' $ban
+none ip_set 'ip_set' $ban
 }
+begin iptable_raw
+check "without iptable_raw the rules stand in the table mangle" inside mef ban 203.0.113.8
+check "and are in force" asks
+end
 begin xt_multiport
 check "without xt_multiport a ban of all ports is made" inside mef ban 203.0.113.8
 check "without xt_multiport one of some ports names it" \
@@ -134,3 +139,12 @@ lacks 'ip6table_raw ip6table_mangle' 'cannot drop packets of IPv6 (it lacks ip6_
 lacks ip_set_hash_netport ip_set_hash_netport
 lacks xt_pkttype 'cannot see port scans (it lacks xt_pkttype'
 lacks xt_socket 'cannot look up sockets (it lacks xt_socket)'
+lacks xt_hashlimit 'cannot hold floods back (it lacks xt_hashlimit'
+lacks xt_conntrack 'cannot hold floods back (it lacks xt_hashlimit, xt_conntrack'
+lacks xt_connlimit 'cannot count connections (it lacks xt_connlimit)'
+lacks xt_limit 'cannot log dropped packets (it lacks xt_LOG, nf_log_syslog or xt_limit)'
+lacks xt_NFLOG 'cannot report port scans, floods and new sources (it lacks xt_NFLOG'
+lacks nfnetlink_log 'cannot report port scans, floods and new sources (it lacks xt_NFLOG or nfnetlink_log)'
+lacks iptable_mangle 'the table mangle'
+lacks xt_LOG 'cannot log dropped packets (it lacks xt_LOG'
+lacks nf_log_syslog 'cannot log dropped packets (it lacks xt_LOG, nf_log_syslog'
