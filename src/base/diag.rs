@@ -178,13 +178,14 @@ fn printable(c: char) -> char {
 /// only one that it is a part of, or that is short for it, as fwd for forward.
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = if word.len() < 4 { 1 } else { 2 };
+    let is_one_word = word.len() > 3 && word.bytes().all(|b| b.is_ascii_alphanumeric());
     let (mut near, mut nearest, mut related, mut others) = (None, limit + 1, None, 0);
     for one in known {
         let edits = distance(word.as_bytes(), one.as_bytes());
         if edits < nearest {
             (near, nearest) = (Some(one), edits);
         }
-        if word.len() > 3 && (one.contains(word) || is_short_for(one, word)) {
+        if is_one_word && (one.contains(word) || is_short_for(one, word)) {
             (related, others) = (Some(one), others + 1);
         }
     }
@@ -263,6 +264,7 @@ mod tests {
             ("time", None),
             ("retry", Some("maxretry")),
             ("to", None),
+            ("fwd,tcp/upd", None),
         ];
         for (word, want) in cases {
             assert_eq!(suggest(word, known), want, "{word}");
