@@ -94,7 +94,8 @@ impl Export<'_> {
     /// Takes groups out again that nothing leads to, since the rule that would have was refused in the end:
     /// what is in them is left over.
     pub(super) fn drop_unled_groups(&mut self) {
-        // Those that lead to others come behind them.
+        let mut declared = Vec::new();
+        // Those that lead to others come behind them, and the lines of groups behind those that declare them.
         for group in std::mem::take(&mut self.flat.groups).into_iter().rev() {
             let leads = ["action=group:", group.name.as_str()].concat();
             if self.out.lines.iter().any(|line| line.split(' ').nth(2) == Some(leads.as_str())) {
@@ -106,10 +107,10 @@ impl Export<'_> {
                 self.out.lost -= usize::from(lost);
                 self.out.unsaid -= usize::from(lost || line.starts_with('#'));
             }
-            let declares = Statement::Group(group.name).to_string();
-            self.out.lines.retain(|line| *line != declares);
+            declared.push(Statement::Group(group.name).to_string());
             self.flat.lost.push((group.table, group.at));
         }
+        self.out.lines.retain(|line| !declared.contains(line));
     }
 
     fn follow_all(&mut self) {
