@@ -179,17 +179,17 @@ fn printable(c: char) -> char {
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = if word.len() < 4 { 1 } else { 2 };
     let is_one_word = word.len() > 3 && word.bytes().all(|b| b.is_ascii_alphanumeric());
-    let (mut near, mut nearest, mut related, mut others) = (None, limit + 1, None, 0);
+    let (mut near, mut nearest, mut related, mut count) = (None, limit + 1, None, 0);
     for one in known {
         let edits = distance(word.as_bytes(), one.as_bytes());
         if edits < nearest {
             (near, nearest) = (Some(one), edits);
         }
         if is_one_word && (one.contains(word) || is_short_for(one, word)) {
-            (related, others) = (Some(one), others + 1);
+            (related, count) = (Some(one), count + 1);
         }
     }
-    near.or_else(|| related.filter(|_| others == 1))
+    near.or_else(|| related.filter(|_| count == 1))
 }
 
 /// Whether three letters or more of `word`, its first among them, are `short`.

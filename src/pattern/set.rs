@@ -46,13 +46,16 @@ impl ByteSet {
 
     /// Whether few bytes are in it, as where words may begin.
     pub(super) fn is_small(&self) -> bool {
-        self.0.iter().map(|word| word.count_ones()).sum::<u32>() < 64
+        self.count() < 64
+    }
+
+    fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
     }
 
     /// Its bytes, if they are no more than `most`; otherwise none.
     pub(super) fn few(&self, most: usize) -> impl Iterator<Item = u8> {
-        let count = self.0.iter().map(|word| word.count_ones()).sum::<u32>();
-        let all = usize::try_from(count).is_ok_and(|count| count <= most);
+        let all = usize::try_from(self.count()).is_ok_and(|count| count <= most);
         (0..=u8::MAX).filter(move |&b| all && self.has(b))
     }
 
