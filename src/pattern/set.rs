@@ -80,8 +80,9 @@ pub(super) const SPACE: ByteSet = ByteSet::EMPTY.with(b'\t', b'\r').with(b' ', b
 /// `.`: all but the newline.
 pub(super) const ANY: ByteSet = ByteSet::EMPTY.with(b'\n', b'\n').not();
 
-/// Sets that every program may use without carrying them; `ANY` comes first.
-pub(super) static COMMON: [ByteSet; 12] = [
+/// What the rules that ship are made of: sets that every program may use without carrying them. `ANY` comes
+/// first; those of `OUTSIDE` follow.
+pub(super) static COMMON: [ByteSet; 39] = [
     ANY,
     DIGIT,
     WORD,
@@ -90,16 +91,62 @@ pub(super) static COMMON: [ByteSet; 12] = [
     WORD.not(),
     SPACE.not(),
     ByteSet::EMPTY.with(b' ', b' '),
-    ByteSet::EMPTY.with(b' ', b' ').not(),
-    ByteSet::EMPTY.with(b'"', b'"').not(),
-    ByteSet::EMPTY.with(b']', b']').not(),
-    ByteSet::EMPTY.with(b'"', b'"').with(b'\\', b'\\').not(),
+    of(b" ").not(),
+    of(b"\"").not(),
+    of(b"]").not(),
+    of(b"\"\\").not(),
+    of(b"<>").not(),
+    of(b"()").not(),
+    of(b" \"").not(),
+    UPPER,
+    LOWER,
+    UPPER.with(b'a', b'z'),
+    LOWER.with(b'_', b'_'),
+    LOWER.with(b' ', b' '),
+    DIGIT.with(b':', b':'),
+    DIGIT.with(b'-', b'-'),
+    DIGIT.with(b'.', b'.'),
+    DIGIT.with(b':', b':').with(b'.', b'.'),
+    DIGIT.with(b':', b':').with(b',', b','),
+    DIGIT
+        .with(b' ', b' ')
+        .with(b'.', b'.')
+        .with(b'+', b'+')
+        .with(b'[', b'[')
+        .with(b']', b']')
+        .with(b'-', b'-'),
+    WORD.with(b'.', b'.'),
+    WORD.with(b'-', b'-'),
+    WORD.with(b'-', b'.'),
+    DIGIT.with(b'A', b'F').with(b'a', b'f').with(b'.', b'.').with(b':', b':'),
+    of(b"+-"),
+    of(b"18"),
+    of(b"?# "),
+    of(b" \"-").not(),
+    of(b" \"?").not(),
+    of(b" \"/").not(),
+    of(b" \"?/").not(),
+    of(b" ()[]").not(),
+    of(b" <>").not(),
 ];
 
 /// Of those at the same place in `COMMON`: the bytes that are not in it, if they are few enough to be looked
 /// for at once.
-pub(super) const OUTSIDE: [&[u8]; 12] =
-    [b"\n", b"", b"", b"", b"", b"", b"", b"", b" ", b"\"", b"]", b"\"\\"];
+pub(super) const OUTSIDE: [&[u8]; 15] =
+    [b"\n", b"", b"", b"", b"", b"", b"", b"", b" ", b"\"", b"]", b"\"\\", b"<>", b"()", b" \""];
+
+const UPPER: ByteSet = ByteSet::EMPTY.with(b'A', b'Z');
+const LOWER: ByteSet = ByteSet::EMPTY.with(b'a', b'z');
+
+/// These bytes.
+const fn of(bytes: &[u8]) -> ByteSet {
+    let (mut set, mut at) = (ByteSet::EMPTY, 0);
+    while at < bytes.len() {
+        set = set.with(bytes[at], bytes[at]);
+        at += 1;
+    }
+    set
+}
 
 /// Whether `b` is a letter, a digit or `_`, for `\b`.
 pub(super) fn is_word(b: u8) -> bool {

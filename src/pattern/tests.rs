@@ -333,3 +333,12 @@ fn other_readings_of_addresses_leave_out_no_address() {
     }
     assert!(several > 200, "{several}");
 }
+
+#[test]
+fn sets_that_are_shared_are_told_apart_and_described() {
+    for (n, set) in set::COMMON.iter().enumerate() {
+        assert!(!set::COMMON[..n].contains(set), "the set {n} is there twice");
+        let Some(outside) = set::OUTSIDE.get(n).filter(|outside| !outside.is_empty()) else { continue };
+        assert!((0..=u8::MAX).all(|b| set.has(b) != outside.contains(&b)), "{n}: {}", outside.escape_ascii());
+    }
+}
