@@ -105,6 +105,7 @@ mod migrate {
 }
 
 mod project {
+    mod circles;
     mod docs;
     mod fuzz;
     mod layers;
