@@ -2,7 +2,7 @@
 //! What is in force, as the kernel tells it.
 
 use super::{Capabilities, Scope};
-use crate::base::range::Range;
+use crate::base::range::{Family, Range};
 
 /// A ban in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,35 @@ pub struct GuardState {
     pub watches: Capabilities,
     /// What is asked of the kernel, and lacks.
     pub lacks: Capabilities,
+}
+
+/// What a set of a deny list holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListMembers {
+    /// Single addresses.
+    #[default]
+    Addresses,
+    /// Networks.
+    Networks,
+}
+
+/// Which of the sets of a deny list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListForm {
+    /// Of what family all of it is.
+    pub family: Family,
+    /// What it holds.
+    pub members: ListMembers,
+}
+
+impl ListForm {
+    /// All sets that a list can have.
+    pub const ALL: [ListForm; 4] = [
+        ListForm { family: Family::V4, members: ListMembers::Addresses },
+        ListForm { family: Family::V6, members: ListMembers::Addresses },
+        ListForm { family: Family::V4, members: ListMembers::Networks },
+        ListForm { family: Family::V6, members: ListMembers::Networks },
+    ];
 }
 
 /// Which list, and which content of it.

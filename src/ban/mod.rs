@@ -22,7 +22,8 @@ pub use failure::{Doing, Failure, Shortage};
 pub use health::{Damage, Health, RuleTables};
 pub use lifting::{Pardon, WhichBans};
 pub use listed::{
-    BY_HAND, BanEntry, CLOUD, FLOODS, GuardState, LISTED, ListId, PORT_MEMORY, SCANS, Scanner, TOUCHED,
+    BY_HAND, BanEntry, CLOUD, FLOODS, GuardState, LISTED, ListForm, ListId, ListMembers, PORT_MEMORY, SCANS,
+    Scanner, TOUCHED,
 };
 pub use options::{
     BackendChoice, DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, SeenOptions,

@@ -6,8 +6,8 @@
 //! Nobody gets a table of bans without its allow list: whoever may make one ([`Bans`]) was opened with it.
 
 use crate::ban::{
-    AllowEntry, Allowed, Ban, BanEntry, BanReport, Damage, Failure, GuardState, Health, ListId, Options,
-    Pardon, Repeat, Scanner, Scope, Shortage, Standing, WhichBans,
+    AllowEntry, Allowed, Ban, BanEntry, BanReport, Damage, Failure, GuardState, Health, ListForm, ListId,
+    Options, Pardon, Repeat, Scanner, Scope, Shortage, Standing, WhichBans,
 };
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Range};
@@ -160,13 +160,7 @@ pub trait Lists: View {
     ///
     /// # Errors
     /// What the kernel refused.
-    fn deny_open(
-        &mut self,
-        id: ListId,
-        form: (Family, bool),
-        size: u32,
-        label: &str,
-    ) -> Result<Filling, Failure>;
+    fn deny_open(&mut self, id: ListId, form: ListForm, size: u32, label: &str) -> Result<Filling, Failure>;
 
     /// Adds some of its ranges, by transactions of `room` bytes at most; they are there after `deny_close`.
     ///

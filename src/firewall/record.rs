@@ -7,10 +7,10 @@ use super::backend::{Bans, DenySet, Filling, Guards, Keeper, Lists, View};
 use crate::ban::WhichBans;
 use crate::ban::{
     AllowEntry, AllowSource, Allowed, Ban, BanEntry, BanOutcome, BanReport, Damage, Doing, Failure,
-    GuardState, Health, ListId, Options, Repeat, Scope, Shortage, Standing, meet,
+    GuardState, Health, ListForm, ListId, Options, Repeat, Scope, Shortage, Standing, meet,
 };
 use crate::base::clock::{Span, Wall};
-use crate::base::range::{Family, Range};
+use crate::base::range::Range;
 use nix::errno::Errno;
 use std::cell::RefCell;
 use std::path::Path;
@@ -258,7 +258,7 @@ impl Lists for Recorder {
         Ok(Vec::new())
     }
 
-    fn deny_open(&mut self, _: ListId, _: (Family, bool), _: u32, _: &str) -> Result<Filling, Failure> {
+    fn deny_open(&mut self, _: ListId, _: ListForm, _: u32, _: &str) -> Result<Filling, Failure> {
         Err(no_lists())
     }
 

@@ -5,7 +5,7 @@
 use super::kept::{DENY_ENTRIES, Kept, list_names};
 use super::read::{DenyFile, Detail, ListNote, ListSurvey, entries};
 use super::{Before, Exempt, Gone, ListTurn, Paths, nets, refusal};
-use crate::ban::{Failure, ListId, Shortage};
+use crate::ban::{Failure, ListForm, ListId, ListMembers, Shortage};
 use crate::base::count::count;
 use crate::base::range::{Family, Range};
 use crate::base::siphash::sip13;
@@ -20,9 +20,6 @@ use std::path::Path;
 
 /// How often a file that is written while it is read is begun anew; its writer's end is heard of as well.
 const REREADS_MAX: u32 = 3;
-/// What each of the sets of a list holds: its family, and whether that is networks.
-const FORMS: [(Family, bool); 4] =
-    [(Family::V4, false), (Family::V6, false), (Family::V4, true), (Family::V6, true)];
 
 /// What has become of a deny list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +65,7 @@ pub fn fate(sets: &[DenySet], name: &str, survey: &ListSurvey) -> ListFate {
     let all = sets.iter().filter(|s| s.id.list == list && s.in_force()).count();
     let same =
         sets.iter().filter(|s| s.id == ListId { list, content: survey.content } && s.in_force()).count();
-    let want = FORMS.iter().filter(|form| survey.count(**form) > 0).count();
+    let want = ListForm::ALL.iter().filter(|form| survey.count(**form) > 0).count();
     // Of a list that is refused nothing is wanted; that the kernel has nothing does not put it in force.
     let whole = all == want && same == want && !(all == 0 && survey.counts.refused());
     match (whole, all) {
@@ -341,7 +338,8 @@ impl DenyWork<'_> {
                     count(networks, "network")
                 ));
                 for family in Family::ALL {
-                    let has_some = FORMS.iter().any(|form| form.0 == family && survey.count(*form) > 0);
+                    let has_some =
+                        ListForm::ALL.iter().any(|form| form.family == family && survey.count(*form) > 0);
                     if has_some && let Some(why) = self.guard.cannot_drop(family)? {
                         let path = path.to_string_lossy();
                         (self.note)(&format_args!("{path}: this kernel {why}: those are not denied"));
@@ -400,20 +398,23 @@ fn fill(
     room: usize,
     fillings: &mut Vec<Filling>,
 ) -> Result<(), LoadTrouble> {
-    for form @ (family, networks) in FORMS.into_iter().filter(|form| survey.count(*form) > 0) {
+    for form in ListForm::ALL.into_iter().filter(|form| survey.count(*form) > 0) {
         let filling = guard.deny_open(id, form, survey.count(form), name)?;
         let mut part = ListPart { guard, filling, room, held: Vec::with_capacity(HELD) };
         let mut read = |each: &mut dyn FnMut(IpNet)| {
             let again = file.survey(Detail::Nothing, &mut |_| (), &mut |net| {
-                let host = net.prefix_len() == net.max_prefix_len();
-                if Family::of(&net.addr()) == family && host != networks {
+                let members = match net.prefix_len() == net.max_prefix_len() {
+                    true => ListMembers::Addresses,
+                    false => ListMembers::Networks,
+                };
+                if Family::of(&net.addr()) == form.family && members == form.members {
                     each(net);
                 }
             })?;
             if again == *survey { Ok(()) } else { Err(LoadTrouble::Changed) }
         };
-        let result = if networks {
-            nets::in_order(family, nets::NETS_PER_PASS, &mut read, &mut |range| Ok(part.add(*range)?))
+        let result = if form.members == ListMembers::Networks {
+            nets::in_order(form.family, nets::NETS_PER_PASS, &mut read, &mut |range| Ok(part.add(*range)?))
         } else {
             let mut added = Ok(());
             read(&mut |net| {

@@ -3,6 +3,7 @@
 //! daemon read with this; they differ only in how much they tell. Knows no kernel.
 
 use super::exempt::Exempt;
+use crate::ban::{ListForm, ListMembers};
 use crate::base::count::count;
 use crate::base::range::{Family, Range};
 use crate::base::siphash::Sip;
@@ -155,10 +156,13 @@ pub struct ListSurvey {
 
 impl ListSurvey {
     /// How many of a family, of addresses or of networks.
-    pub(super) fn count(&self, (family, networks): (Family, bool)) -> u32 {
+    pub(super) fn count(&self, form: ListForm) -> u32 {
         let [hosts, nets] = self.kinds;
-        let [v4, v6] = if networks { nets } else { hosts };
-        if family == Family::V4 { v4 } else { v6 }
+        let [v4, v6] = match form.members {
+            ListMembers::Addresses => hosts,
+            ListMembers::Networks => nets,
+        };
+        if form.family == Family::V4 { v4 } else { v6 }
     }
 
     /// Counts an entry.

@@ -3,9 +3,12 @@
 
 use crate::common::bans::{a_ban, range};
 use mef::ban::WhichBans;
-use mef::ban::{Allowed, Ban, BanEntry, BanOutcome, Damage, ListId, Options, Repeat, Scope, Transports};
+use mef::ban::{
+    Allowed, Ban, BanEntry, BanOutcome, Damage, ListForm, ListId, ListMembers, Options, Repeat, Scope,
+    Transports,
+};
 use mef::base::clock::{Span, Wall};
-use mef::base::range::{Family, Range};
+use mef::base::range::Range;
 use mef::firewall::backend::Backend;
 use mef::firewall::guard::Guard;
 use mef::firewall::iptables::Fallback;
@@ -346,16 +349,18 @@ fn the_allow_list_is_there_from_the_beginning_and_is_replaced_as_a_whole() {
 fn load(guard: &mut dyn Backend, id: ListId, label: &str, all: &[&str]) {
     let sets = guard.deny_sets().unwrap();
     let mut fillings = Vec::new();
-    for (family, networks) in
-        [(Family::V4, false), (Family::V4, true), (Family::V6, false), (Family::V6, true)]
-    {
-        let of = |r: &Range| r.family() == family && (r.first() != r.last()) == networks;
+    for form in ListForm::ALL {
+        let members = |r: &Range| match r.first() == r.last() {
+            true => ListMembers::Addresses,
+            false => ListMembers::Networks,
+        };
+        let of = |r: &Range| r.family() == form.family && members(r) == form.members;
         let ranges: Vec<Range> = all.iter().map(|text| range(text)).filter(of).collect();
         if ranges.is_empty() {
             continue;
         }
         let size = u32::try_from(ranges.len()).unwrap();
-        let mut filling = guard.deny_open(id, (family, networks), size, label).unwrap();
+        let mut filling = guard.deny_open(id, form, size, label).unwrap();
         guard.deny_add(&mut filling, &ranges, usize::MAX).unwrap();
         guard.deny_close().unwrap();
         fillings.push(filling);
@@ -391,7 +396,7 @@ fn a_deny_list_takes_the_place_of_its_former_content() {
         assert_eq!(denied(guard, "2001:db8::7"), [""; 0]);
         assert_eq!(denied(guard, "192.0.2.8"), ["one list", "other"]);
         // What is not in force is given up.
-        let filling = guard.deny_open(one, (Family::V4, false), 5, "one list").unwrap();
+        let filling = guard.deny_open(one, ListForm::ALL[0], 5, "one list").unwrap();
         guard.deny_forget(&filling).unwrap();
         let sets = guard.deny_sets().unwrap();
         guard.deny_swap(&sets, &[], other.list).unwrap();

@@ -7,7 +7,7 @@
 
 use super::layout::{self, DENY};
 use super::{BATCH_BUFFER, Guard, TABLE, room};
-use crate::ban::{Doing, Failure, ListId};
+use crate::ban::{Doing, Failure, ListForm, ListId, ListMembers};
 use crate::base::name::Name;
 use crate::base::range::{AddrKey, Family, Range};
 use crate::firewall::nft::elem::{Elem, Timeout};
@@ -37,8 +37,8 @@ pub struct DenySet {
     pub(in crate::firewall) name: Name,
     /// What it was made of.
     pub id: ListId,
-    /// Whether it holds networks.
-    pub networks: bool,
+    /// What it holds.
+    pub members: ListMembers,
     /// What it is called.
     pub label: String,
     /// The rule that looks it up; without one it is not in force: somebody is filling it, or died over it.
@@ -63,7 +63,7 @@ impl DenySet {
 pub struct Filling {
     /// Its name.
     pub(in crate::firewall) name: Name,
-    pub(in crate::firewall) networks: bool,
+    pub(in crate::firewall) members: ListMembers,
     /// Elements that it has, and those of its next transaction.
     pub(in crate::firewall) written: u32,
     pub(in crate::firewall) piece: u32,
@@ -83,9 +83,12 @@ impl Guard {
                 && is_name(set.name)
                 && !sets.iter().any(|s| s.name == name)
             {
-                let networks = set.flags & libc::NFT_SET_INTERVAL.cast_unsigned() != 0;
+                let members = match set.flags & libc::NFT_SET_INTERVAL.cast_unsigned() {
+                    0 => ListMembers::Addresses,
+                    _ => ListMembers::Networks,
+                };
                 let label = read_label(set.comment).to_owned();
-                sets.push(DenySet { name, id, networks, label, rule: None });
+                sets.push(DenySet { name, id, members, label, rule: None });
             }
         })?;
         let ask = |buf: &mut crate::sys::nlattr::MsgBuf| buf.attr_str(rule_attr::TABLE, TABLE.name.as_str());
@@ -108,18 +111,21 @@ impl Guard {
     pub fn deny_open(
         &mut self,
         id: ListId,
-        (family, networks): (Family, bool),
+        ListForm { family, members }: ListForm,
         size: u32,
         label: &str,
     ) -> Result<Filling, Failure> {
-        let flags = if networks { libc::NFT_SET_INTERVAL } else { 0 };
+        let flags = match members {
+            ListMembers::Addresses => 0,
+            ListMembers::Networks => libc::NFT_SET_INTERVAL,
+        };
         let comment = write_comment(id, size, label);
         let mut tries = 0;
         loop {
             let set = fresh_name(family);
             let spec = SetSpec::new(set, flags, layout::key_type(family));
             // An interval set counts both ends, and needs no size.
-            let size = if networks { 0 } else { size };
+            let size = if members == ListMembers::Networks { 0 } else { size };
             self.txn.add_set(&SetSpec { size, comment: &comment, must_be_new: true, ..spec });
             tries += 1;
             match self.txn.commit(&mut self.socket) {
@@ -127,7 +133,7 @@ impl Guard {
                 Err(e) if e.errno() == Errno::EEXIST && tries < 8 => {}
                 result => {
                     let (available, piece) = (memory::available(), ELEMENTS_MAX);
-                    let filling = Filling { name: set, networks, written: 0, piece, available };
+                    let filling = Filling { name: set, members, written: 0, piece, available };
                     return Ok(result.map(|()| filling)?);
                 }
             }
@@ -139,7 +145,7 @@ impl Guard {
     /// # Errors
     /// What the kernel refused; the set is then worth nothing.
     pub fn deny_add(&mut self, filling: &mut Filling, range: &Range, room: usize) -> Result<(), Failure> {
-        let (key, end) = (range.key(), range.end_key().filter(|_| filling.networks));
+        let (key, end) = (range.key(), range.end_key().filter(|_| filling.members == ListMembers::Networks));
         let (key, end) = (key.bytes(), end.as_ref().map(AddrKey::bytes));
         self.txn.add_elem(&filling.name, &Elem { key, end, timeout: Timeout::None, comment: "" });
         let elements = self.txn.elements();
@@ -147,7 +153,7 @@ impl Guard {
             return Ok(());
         }
         filling.written = filling.written.saturating_add(elements);
-        if filling.networks {
+        if filling.members == ListMembers::Networks {
             filling.piece = room::piece(filling.written, filling.available);
         }
         self.txn.commit(&mut self.socket)?;
@@ -186,7 +192,7 @@ impl Guard {
                     && s.rule.is_some_and(|(c, _)| c == DENY[0])
                     && family_of(s.name.as_str()) == family
             };
-            let late = set.networks || all.iter().filter(early).count() >= EARLY;
+            let late = set.members == ListMembers::Networks || all.iter().filter(early).count() >= EARLY;
             let mut rule = NftRule::new();
             layout::push_source(&mut rule, family, 128);
             layout::push_jump(&mut rule, &set.name, family);

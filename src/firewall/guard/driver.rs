@@ -4,11 +4,11 @@
 use super::{DenySet, Filling, Flood, Guard, NewSourceReports, Scan, TableState, room};
 use crate::ban::{
     AllowEntry, Allowed, Ban, BanEntry, BanReport, Capabilities, Capability, Damage, Failure, GuardState,
-    Health, ListId, Options, Repeat, Scanner, Scope, Shortage, Standing,
+    Health, ListForm, ListId, Options, Repeat, Scanner, Scope, Shortage, Standing,
 };
 use crate::ban::{Pardon, WhichBans};
 use crate::base::clock::Wall;
-use crate::base::range::{Family, Range};
+use crate::base::range::Range;
 use crate::firewall::backend::{Bans, Guards, Keeper, Lists, View};
 use crate::firewall::tables;
 use std::os::fd::BorrowedFd;
@@ -104,13 +104,7 @@ impl Lists for Guard {
         Guard::deny_sets(self)
     }
 
-    fn deny_open(
-        &mut self,
-        id: ListId,
-        form: (Family, bool),
-        size: u32,
-        label: &str,
-    ) -> Result<Filling, Failure> {
+    fn deny_open(&mut self, id: ListId, form: ListForm, size: u32, label: &str) -> Result<Filling, Failure> {
         Guard::deny_open(self, id, form, size, label)
     }
 

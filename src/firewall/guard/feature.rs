@@ -2,6 +2,7 @@
 //! What packets themselves are watched for: each a file of its own, and a row of `FEATURES`. The table does
 //! without what the kernel or the configuration does not have.
 
+use super::layout::Ipv6Prefix;
 use super::{FEATURES, Guard, TableState};
 use crate::ban::{Capabilities, Capability, Options};
 use crate::base::name::Name;
@@ -113,19 +114,19 @@ impl Guard {
         }
     }
 
-    /// Writes those that are on.
+    /// Writes those that are on; `prefix` is that of keys.
     pub(super) fn write_features(
         &mut self,
         made: TableState,
         previous: Option<TableState>,
-        other_prefix: bool,
+        prefix: Ipv6Prefix,
     ) {
         for (feature, digest) in made.features.pairs().filter(|(_, digest)| *digest != 0) {
             feature.write_sets(self);
             if previous.is_some_and(|previous| previous.features.get(feature) != digest) {
                 feature.forget(self, Stale::Digest);
             }
-            if other_prefix {
+            if prefix == Ipv6Prefix::Changed {
                 feature.forget(self, Stale::Prefix);
             }
             feature.write(self, made);

@@ -56,6 +56,15 @@ struct Layout {
     outdated: bool,
 }
 
+/// Whether keys of bans are as long as in the table that was there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ipv6Prefix {
+    /// They are, or there was none.
+    Same,
+    /// Those of IPv6 are not: what is there would never be found.
+    Changed,
+}
+
 /// Where the rules of a scope go.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum RulePosition {
@@ -164,21 +173,15 @@ impl Guard {
             allowed = None;
         }
         self.recreated |= marked.is_none();
-        let ipv6_prefix = self.options.ipv6_prefix.clamp(1, 128);
         let mut lacks = self.options.without;
-        let mut other_prefix = marked.is_some_and(|m| m.ipv6_prefix != ipv6_prefix);
+        let mut prefix = match marked.is_some_and(|m| m.ipv6_prefix != self.wanted(lacks).ipv6_prefix) {
+            true => Ipv6Prefix::Changed,
+            false => Ipv6Prefix::Same,
+        };
         let made = loop {
-            let wants = |what: bool, part: Capability| what && !lacks.has(part);
-            let Options { log, ingress, reach, .. } = &self.options;
-            let made = TableState {
-                ipv6_prefix,
-                logs: wants(log.is_some(), Capability::DropLog),
-                features: Digests::of(&self.options, lacks),
-                ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, Capability::Ingress),
-                missing: lacks,
-            };
+            let made = self.wanted(lacks);
             self.begin_table(claim);
-            self.write_table(made, &scopes, other_prefix, marked);
+            self.write_table(made, &scopes, prefix, marked);
             if let Some(renamed) = &renamed {
                 self.write_renamed(made, renamed);
             }
@@ -192,7 +195,7 @@ impl Guard {
                 }
                 result => result?,
             }
-            (other_prefix, claim.renews, renamed) = (false, false, None);
+            (prefix, claim.renews, renamed) = (Ipv6Prefix::Same, false, None);
             // The rules of a scope that another process added meanwhile are gone, its sets are not.
             let now = self.read_sets()?.scopes;
             let missed = now.iter().any(|scope| !scopes.contains(scope));
@@ -204,6 +207,19 @@ impl Guard {
         self.made = Some(made);
         self.scopes = scopes;
         Ok(made)
+    }
+
+    /// What the options ask for, on a kernel that lacks this.
+    fn wanted(&self, lacks: Capabilities) -> TableState {
+        let wants = |what: bool, part: Capability| what && !lacks.has(part);
+        let Options { log, ingress, reach, .. } = &self.options;
+        TableState {
+            ipv6_prefix: self.options.ipv6_prefix.clamp(1, 128),
+            logs: wants(log.is_some(), Capability::DropLog),
+            features: Digests::of(&self.options, lacks),
+            ingress: wants(!ingress.is_empty() && *reach == Reach::HostAndForward, Capability::Ingress),
+            missing: lacks,
+        }
     }
 
     fn read_sets(&mut self) -> Result<Layout, Failure> {
@@ -226,13 +242,8 @@ impl Guard {
         Ok(found)
     }
 
-    fn write_table(
-        &mut self,
-        made: TableState,
-        scopes: &[(Scope, SetKind)],
-        other_prefix: bool,
-        marked: Option<TableState>,
-    ) {
+    /// The chains that everything goes through, without their rules.
+    fn write_chains(&mut self, made: TableState) {
         let number = match self.options.reach {
             _ if made.ingress => libc::NF_INET_INGRESS,
             Reach::HostAndForward => libc::NF_INET_PRE_ROUTING,
@@ -252,6 +263,16 @@ impl Guard {
         }
         // What is in these belongs to the deny lists.
         DENY.iter().for_each(|chain| self.txn.add_chain(chain, None));
+    }
+
+    fn write_table(
+        &mut self,
+        made: TableState,
+        scopes: &[(Scope, SetKind)],
+        prefix: Ipv6Prefix,
+        marked: Option<TableState>,
+    ) {
+        self.write_chains(made);
         let mark = write_mark(made);
         self.txn.add_set(&SetSpec::new(MADE, 0, IPV4_ADDR));
         self.txn.delete_set(&MADE);
@@ -259,11 +280,13 @@ impl Guard {
         self.write_allow_sets();
         for family in Family::ALL {
             for kind in SetKind::ALL {
-                let renew = other_prefix && (kind, family) == (SetKind::Hosts, Family::V6);
-                self.add_ban_set(
-                    &SetSpec::new(Scope::ALL.set(kind, family), ban_flags(kind), key_type(family)),
-                    renew,
-                );
+                let spec = SetSpec::new(Scope::ALL.set(kind, family), ban_flags(kind), key_type(family));
+                match (prefix, kind, family) {
+                    (Ipv6Prefix::Changed, SetKind::Hosts, Family::V6) => self.renew_ban_set(&spec),
+                    _ => {
+                        self.txn.add_set(&spec);
+                    }
+                }
             }
         }
         if let Some(previous) = marked {
@@ -280,17 +303,19 @@ impl Guard {
         if self.tracks(made) {
             self.write_begin(Some(made));
         }
-        self.write_features(made, marked, other_prefix);
-        if other_prefix && made.bare_packets() {
+        self.write_features(made, marked, prefix);
+        if prefix == Ipv6Prefix::Changed && made.bare_packets() {
             self.txn.flush_set(&bare::ban_set(Family::V6));
         }
         for (scope, kind) in scopes {
-            let place =
-                if other_prefix && *kind == SetKind::Hosts { RulePosition::Anew } else { RulePosition::Last };
+            let place = match (prefix, kind) {
+                (Ipv6Prefix::Changed, SetKind::Hosts) => RulePosition::Anew,
+                _ => RulePosition::Last,
+            };
             self.write_scope(scope, *kind, made.ipv6_prefix, place);
         }
         self.write_gate(made);
-        Family::ALL.into_iter().for_each(|family| self.write_hit(family, made.logs));
+        Family::ALL.into_iter().for_each(|family| self.write_hit(family, made));
     }
 
     fn write_gate(&mut self, made: TableState) {
@@ -321,13 +346,11 @@ impl Guard {
         self.write_jump(&DENY[1]);
     }
 
-    /// Adds a set of bans, or (`renew`) puts an empty one in its place: no rule looks it up at this point.
+    /// Puts an empty set of bans in the place of one that may be there: no rule looks it up at this point.
     /// Keys of another length would never be found, and to delete them one by one takes memory for each.
-    pub(super) fn add_ban_set(&mut self, spec: &SetSpec<'_>, renew: bool) {
-        if renew {
-            self.txn.add_set(spec);
-            self.txn.delete_set(&spec.name);
-        }
+    fn renew_ban_set(&mut self, spec: &SetSpec<'_>) {
+        self.txn.add_set(spec);
+        self.txn.delete_set(&spec.name);
         self.txn.add_set(spec);
     }
 
@@ -337,7 +360,7 @@ impl Guard {
         self.txn.add_rule(&GATE, &rule, Optional::No);
     }
 
-    fn write_hit(&mut self, family: Family, logs: bool) {
+    fn write_hit(&mut self, family: Family, made: TableState) {
         let chain = hit(family);
         for set in [allow_set(family), allow_timed_set(family)] {
             let mut rule = NftRule::new();
@@ -347,7 +370,7 @@ impl Guard {
             self.txn.add_rule(&chain, &rule, Optional::No);
         }
         let Options { log, reject, .. } = &self.options;
-        if let Some(log) = log.as_ref().filter(|_| logs) {
+        if let Some(log) = log.as_ref().filter(|_| made.logs) {
             let mut rule = NftRule::new();
             rule.push(expr::limit(u64::from(log.rate), 1, log.burst, expr::LimitSide::UpTo));
             rule.push(expr::log(&log.prefix, log.level));
@@ -376,8 +399,13 @@ impl Guard {
             let set = scope.set(kind, family);
             let spec = SetSpec::new(set, ban_flags(kind), key_type(family));
             // Two processes that add a scope at once must not both add its rules.
-            let renew = place == RulePosition::Anew && family == Family::V6;
-            self.add_ban_set(&SetSpec { comment: &comment, must_be_new: first, ..spec }, renew);
+            let spec = SetSpec { comment: &comment, must_be_new: first, ..spec };
+            match (place, family) {
+                (RulePosition::Anew, Family::V6) => self.renew_ban_set(&spec),
+                _ => {
+                    self.txn.add_set(&spec);
+                }
+            }
             let prefix = if kind == SetKind::Hosts { ipv6_prefix } else { 128 };
             let transports = scope.transports();
             let protocols =

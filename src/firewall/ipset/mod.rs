@@ -12,6 +12,15 @@ use mnl::Bus;
 use nix::errno::Errno;
 use std::time::Duration;
 
+/// What becomes of elements that are to be added and are there, or are to be deleted and are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DoneBefore {
+    /// That is right; what is there takes the new time and comment.
+    Taken,
+    /// They are refused.
+    Refused,
+}
+
 /// Bytes of one message with elements: what is refused comes back as a whole, and has to fit a receive.
 const MESSAGE_MAX: usize = 12 * 1024;
 /// Elements of one message at most.
@@ -255,22 +264,24 @@ impl Sets {
         }
     }
 
-    /// Adds or deletes elements. With `new` those that are there already, or are not, are refused, too;
-    /// without, what is there takes the new time and comment. `refused` hears of each that was refused; the
-    /// others were done.
+    /// Adds or deletes elements. `refused` hears of each that was refused; the others were done.
     ///
     /// # Errors
     /// Nobody knows what was done.
     pub fn write(
         &mut self,
-        (command, new): (Command, bool),
+        command: Command,
+        done_before: DoneBefore,
         set: &str,
         elems: &[Elem<'_>],
         refused: &mut dyn FnMut(usize, Code),
     ) -> Result<(), Failure> {
         let mut first = 0;
         while first < elems.len() {
-            let flags = ACK | if new { EXCL } else { 0 };
+            let flags = match done_before {
+                DoneBefore::Taken => ACK,
+                DoneBefore::Refused => ACK | EXCL,
+            };
             let seq = self.socket.next_seq();
             let open = Elements::open(&mut self.buf, command, (flags, seq), set);
             let (mut number, mut next) = (0, first);

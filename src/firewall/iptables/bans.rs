@@ -12,6 +12,7 @@ use crate::ban::{
 use crate::base::net::offender;
 use crate::base::range::{Family, Range};
 use crate::firewall::guard::{SetKind, kind};
+use crate::firewall::ipset::DoneBefore;
 use crate::firewall::ipset::message::{Command, Elem, Found};
 use crate::sys::clock;
 use nix::errno::Errno;
@@ -133,7 +134,9 @@ impl Fallback {
             bans.iter().zip(&comments).map(|(ban, comment)| host_elem(ban, comment)).collect();
         let set = set_name(scope.set(SetKind::Hosts, family));
         let mut refused = Vec::new();
-        self.sets.write((Command::Add, true), &set, &elems, &mut |at, code| refused.push((at, code)))?;
+        self.sets.write(Command::Add, DoneBefore::Refused, &set, &elems, &mut |at, code| {
+            refused.push((at, code))
+        })?;
         let known: Vec<usize> =
             refused.iter().filter(|(_, code)| code.is_known()).map(|(at, _)| *at).collect();
         let mut outcomes = self.ban_known(mark, (&set, &bans), &known, repeat)?.into_iter();

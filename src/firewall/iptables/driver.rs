@@ -3,8 +3,8 @@
 
 use super::{Fallback, PLACE, health, text};
 use crate::ban::{
-    AllowEntry, Allowed, Ban, BanEntry, BanReport, Capability, Damage, Failure, GuardState, Health, ListId,
-    Options, Repeat, Scanner, Scope, Shortage, Standing,
+    AllowEntry, Allowed, Ban, BanEntry, BanReport, Capability, Damage, Failure, GuardState, Health, ListForm,
+    ListId, Options, Repeat, Scanner, Scope, Shortage, Standing,
 };
 use crate::ban::{Pardon, WhichBans};
 use crate::base::clock::Wall;
@@ -120,13 +120,7 @@ impl Lists for Fallback {
         self.lists()
     }
 
-    fn deny_open(
-        &mut self,
-        id: ListId,
-        form: (Family, bool),
-        size: u32,
-        label: &str,
-    ) -> Result<Filling, Failure> {
+    fn deny_open(&mut self, id: ListId, form: ListForm, size: u32, label: &str) -> Result<Filling, Failure> {
         self.open_list(id, form, size, label)
     }
 

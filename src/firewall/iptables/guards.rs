@@ -10,6 +10,7 @@ use crate::base::clock::Span;
 use crate::base::net::{SINGLE, prefix};
 use crate::base::range::{Family, Range, merge};
 use crate::firewall::guard::{BANS, CONNECTED, COUNTED, NOTED, PORTS_TOLD, PORTS_TOLD_MAX, SetKind};
+use crate::firewall::ipset::DoneBefore;
 use crate::firewall::ipset::message::{Command, Elem, Found, Key, SetSpec, Type};
 use crate::sys::clock;
 use ipnet::IpNet;
@@ -377,7 +378,7 @@ impl Fallback {
 
     /// Adds elements, those that there is room for.
     fn add_all(&mut self, set: &str, elems: &[Elem<'_>]) -> Result<(), Failure> {
-        self.sets.write((Command::Add, false), set, elems, &mut |_, _| ())
+        self.sets.write(Command::Add, DoneBefore::Taken, set, elems, &mut |_, _| ())
     }
 }
 

@@ -5,11 +5,12 @@
 use super::elems::{fit, host_elems, host_key, net_elems, plain};
 use super::text::{family_name, set_name};
 use super::{Fallback, OURS, OURS_MASK, destroy, number_of, spec};
-use crate::ban::{Failure, ListId};
+use crate::ban::{Failure, ListForm, ListId, ListMembers};
 use crate::base::name::Name;
 use crate::base::range::{Family, Range};
 use crate::firewall::backend::View as _;
 use crate::firewall::guard::{DenySet, Filling, fresh_deny_name};
+use crate::firewall::ipset::DoneBefore;
 use crate::firewall::ipset::message::{Command, Elem, Key, SetSpec, Type};
 use std::cell::RefCell;
 
@@ -20,14 +21,17 @@ const CHUNK: usize = 512;
 pub(super) struct Registered {
     name: Name,
     id: ListId,
-    networks: bool,
+    members: ListMembers,
     label: String,
 }
 
 impl Registered {
     /// `list LIST CONTENT n|h NAME LABEL`
     fn write(&self) -> String {
-        let kind = if self.networks { 'n' } else { 'h' };
+        let kind = match self.members {
+            ListMembers::Addresses => 'h',
+            ListMembers::Networks => 'n',
+        };
         let ListId { list, content } = self.id;
         let mut text =
             format!("list {list:016x} {content:016x} {kind} {} {}", self.name.as_str(), self.label);
@@ -39,22 +43,26 @@ impl Registered {
         let mut words = comment.strip_prefix("list ")?.splitn(5, ' ');
         let mut number = || u64::from_str_radix(words.next()?, 16).ok();
         let id = ListId { list: number()?, content: number()? };
-        let networks = words.next()? == "n";
+        let members = if words.next()? == "n" { ListMembers::Networks } else { ListMembers::Addresses };
         let name = Name::new(words.next()?)?;
-        Some(Registered { name, id, networks, label: words.next().unwrap_or("").to_owned() })
+        Some(Registered { name, id, members, label: words.next().unwrap_or("").to_owned() })
     }
 }
 
 /// The set of sets that a set of a list is a member of.
-fn list_of(family: Family, networks: bool) -> String {
-    family_name(if networks { "denynet" } else { "deny" }, family)
+fn list_of(form: ListForm) -> String {
+    let what = match form.members {
+        ListMembers::Addresses => "deny",
+        ListMembers::Networks => "denynet",
+    };
+    family_name(what, form.family)
 }
 
 /// Elements that wait to be handed over.
 #[derive(Default)]
 pub(super) struct Waiting {
     set: String,
-    networks: bool,
+    members: ListMembers,
     ranges: Vec<Range>,
 }
 
@@ -63,9 +71,9 @@ impl Fallback {
     pub(super) fn lists(&mut self) -> Result<Vec<DenySet>, Failure> {
         let registered = self.registry()?.lists;
         let mut members = Vec::new();
-        for (family, networks) in FORMS {
+        for form in ListForm::ALL {
             let found: RefCell<Vec<String>> = RefCell::default();
-            self.sets.elements(&list_of(family, networks), &mut || found.borrow_mut().clear(), &mut |e| {
+            self.sets.elements(&list_of(form), &mut || found.borrow_mut().clear(), &mut |e| {
                 found.borrow_mut().push(e.member.to_owned());
             })?;
             members.extend(found.into_inner());
@@ -73,7 +81,7 @@ impl Fallback {
         let set = |one: Registered| {
             let name = set_name(one.name);
             let rule = members.contains(&name).then_some((one.name, 0));
-            DenySet { name: one.name, id: one.id, networks: one.networks, label: one.label, rule }
+            DenySet { name: one.name, id: one.id, members: one.members, label: one.label, rule }
         };
         Ok(registered.into_iter().map(set).collect())
     }
@@ -82,30 +90,34 @@ impl Fallback {
     pub(super) fn open_list(
         &mut self,
         id: ListId,
-        (family, networks): (Family, bool),
+        form: ListForm,
         size: u32,
         label: &str,
     ) -> Result<Filling, Failure> {
+        let ListForm { family, members } = form;
         let name = fresh_deny_name(family);
         let wire = set_name(name);
-        // A range is several networks.
-        let most = size.saturating_mul(if networks { 64 } else { 1 }).saturating_add(2) | OURS_MASK;
-        let kind = if networks { Type::Networks } else { Type::Hosts };
+        let (kind, each) = match members {
+            ListMembers::Addresses => (Type::Hosts, 1),
+            // A range is several networks.
+            ListMembers::Networks => (Type::Networks, 64),
+        };
+        let most = size.saturating_mul(each).saturating_add(2) | OURS_MASK;
         let size = SetSpec { size: most & !OURS_MASK | OURS, expected: size, ..spec(&wire, kind, family) };
         if !self.sets.create(&size)? {
-            return self.open_list(id, (family, networks), size.expected, label);
+            return self.open_list(id, form, size.expected, label);
         }
         let label = label.replace('"', "'");
-        self.register(number_of(name), &Registered { name, id, networks, label }.write())?;
-        self.waiting = Waiting { set: wire, networks, ranges: Vec::new() };
-        Ok(Filling { name, networks, written: 0, piece: 0, available: None })
+        self.register(number_of(name), &Registered { name, id, members, label }.write())?;
+        self.waiting = Waiting { set: wire, members, ranges: Vec::new() };
+        Ok(Filling { name, members, written: 0, piece: 0, available: None })
     }
 
     /// Adds ranges; the kernel has them after `close_list`.
     pub(super) fn fill_list(&mut self, filling: &Filling, ranges: &[Range]) -> Result<(), Failure> {
         let set = set_name(filling.name);
         if self.waiting.set != set {
-            self.waiting = Waiting { set, networks: filling.networks, ranges: Vec::new() };
+            self.waiting = Waiting { set, members: filling.members, ranges: Vec::new() };
         }
         self.waiting.ranges.extend_from_slice(ranges);
         if self.waiting.ranges.len() >= CHUNK { self.close_list() } else { Ok(()) }
@@ -113,10 +125,13 @@ impl Fallback {
 
     /// Has the kernel take what was added last.
     pub(super) fn close_list(&mut self) -> Result<(), Failure> {
-        let Waiting { set, networks, ranges } = std::mem::take(&mut self.waiting);
-        let elems: Vec<Elem<'_>> = if networks { net_elems(&ranges, None, "") } else { host_elems(&ranges) };
+        let Waiting { set, members, ranges } = std::mem::take(&mut self.waiting);
+        let elems: Vec<Elem<'_>> = match members {
+            ListMembers::Addresses => host_elems(&ranges),
+            ListMembers::Networks => net_elems(&ranges, None, ""),
+        };
         let done = self.add_listed(&set, &elems);
-        self.waiting = Waiting { set, networks, ranges: Vec::new() };
+        self.waiting = Waiting { set, members, ranges: Vec::new() };
         done
     }
 
@@ -126,7 +141,7 @@ impl Fallback {
             elems.get(at).is_some_and(|e| matches!(e.key, Key::Net(addr, 0) if addr.is_unspecified()))
         };
         let mut first = None;
-        self.sets.write((Command::Add, false), set, elems, &mut |at, code| {
+        self.sets.write(Command::Add, DoneBefore::Taken, set, elems, &mut |at, code| {
             if !nobody(at) {
                 first.get_or_insert(code);
             }
@@ -137,24 +152,24 @@ impl Fallback {
     /// Has the new sets asked instead of those of the list that are: for a moment both are.
     pub(super) fn swap_list(&mut self, all: &[DenySet], new: &[Filling], list: u64) -> Result<(), Failure> {
         for (at, filling) in new.iter().enumerate() {
-            if let Err(e) = self.member(Command::Add, filling.name, filling.networks) {
+            if let Err(e) = self.member(Command::Add, filling.name, filling.members) {
                 for before in new.iter().take(at) {
-                    self.member(Command::Del, before.name, before.networks)?;
+                    self.member(Command::Del, before.name, before.members)?;
                 }
                 return Err(e);
             }
         }
         for old in all.iter().filter(|set| set.id.list == list && set.in_force()) {
-            self.member(Command::Del, old.name, old.networks)?;
+            self.member(Command::Del, old.name, old.members)?;
             self.drop_list(old.name)?;
         }
         self.settle()
     }
 
-    fn member(&mut self, command: Command, name: Name, networks: bool) -> Result<(), Failure> {
-        let (set, list) = (set_name(name), list_of(family_of(name), networks));
+    fn member(&mut self, command: Command, name: Name, members: ListMembers) -> Result<(), Failure> {
+        let (set, list) = (set_name(name), list_of(ListForm { family: family_of(name), members }));
         let mut why = None;
-        self.sets.write((command, false), &list, &[plain(Key::Set(&set))], &mut |_, code| {
+        self.sets.write(command, DoneBefore::Taken, &list, &[plain(Key::Set(&set))], &mut |_, code| {
             why.get_or_insert(code);
         })?;
         // What is no member any more need not be taken out.
@@ -172,8 +187,8 @@ impl Fallback {
 
     /// Deletes what there is of lists: nobody knows which they are.
     pub(super) fn drop_lists(&mut self) -> Result<(), Failure> {
-        for (family, networks) in FORMS {
-            self.sets.about(Command::Flush, &list_of(family, networks), None)?;
+        for form in ListForm::ALL {
+            self.sets.about(Command::Flush, &list_of(form), None)?;
         }
         ["mef_deny4_", "mef_deny6_"].iter().try_for_each(|prefix| destroy(&mut self.sets, prefix, &[]))
     }
@@ -197,8 +212,6 @@ impl Fallback {
 }
 
 /// What the sets of lists hold.
-const FORMS: [(Family, bool); 4] =
-    [(Family::V4, false), (Family::V6, false), (Family::V4, true), (Family::V6, true)];
 
 fn family_of(name: Name) -> Family {
     if name.as_str().starts_with("deny6") { Family::V6 } else { Family::V4 }
@@ -212,9 +225,13 @@ mod tests {
     fn what_is_registered_is_read_back() {
         let label = "a name with spaces".to_owned();
         let id = ListId { list: 7, content: u64::MAX };
-        let text = Registered { name: Name::of("deny6_abc"), id, networks: true, label }.write();
+        let text =
+            Registered { name: Name::of("deny6_abc"), id, members: ListMembers::Networks, label }.write();
         let read = Registered::read(&text).unwrap();
-        assert_eq!((read.id, read.networks, read.label.as_str()), (id, true, "a name with spaces"));
+        assert_eq!(
+            (read.id, read.members, read.label.as_str()),
+            (id, ListMembers::Networks, "a name with spaces")
+        );
         assert_eq!(family_of(read.name), Family::V6);
         for bad in ["", "list", "list x", "list 1 2 n", "list 1 2 n 4x l"] {
             assert!(Registered::read(bad).is_none(), "{bad}");

@@ -19,6 +19,7 @@ mod rules;
 pub mod ruleset;
 mod spell;
 mod switch;
+mod target;
 mod text;
 mod unban;
 mod written;
@@ -27,8 +28,8 @@ use crate::ban::{AllowSource, Capabilities, Capability, Doing, Failure, GuardSta
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::guard::{SetKind, fnv1a};
-use crate::firewall::ipset::Sets;
 use crate::firewall::ipset::message::{Command, Elem, Header, Key, SetSpec, Type};
+use crate::firewall::ipset::{DoneBefore, Sets};
 use nix::errno::Errno;
 use restore::Via;
 use std::net::{IpAddr, Ipv4Addr};
@@ -254,13 +255,13 @@ impl Fallback {
     }
 
     fn unregister(&mut self, number: u32) -> Result<(), Failure> {
-        self.sets.write((Command::Del, false), MADE, &[registered(number)], &mut |_, _| ())
+        self.sets.write(Command::Del, DoneBefore::Taken, MADE, &[registered(number)], &mut |_, _| ())
     }
 
     /// Adds elements, all of them or with an error.
     fn add(&mut self, set: &str, elems: &[Elem<'_>]) -> Result<(), Failure> {
         let mut first = None;
-        self.sets.write((Command::Add, false), set, elems, &mut |_, code| {
+        self.sets.write(Command::Add, DoneBefore::Taken, set, elems, &mut |_, code| {
             first.get_or_insert(code);
         })?;
         first.map_or(Ok(()), |code| Err(code.failure(set)))

@@ -15,8 +15,8 @@ pub use super::written::{Text, Unsaid};
 use super::{OURS, OURS_LIST, destroy, elems, is_ours, spec};
 use crate::ban::{Doing, Failure};
 use crate::base::range::Family;
-use crate::firewall::ipset::Sets;
 use crate::firewall::ipset::message::{Command, Elem, Key, SetSpec, Type};
+use crate::firewall::ipset::{DoneBefore, Sets};
 use nix::errno::Errno;
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
@@ -185,7 +185,7 @@ impl Rules {
 
     fn write(&mut self, command: Command, set: &str, elems: &[Elem<'_>]) -> Result<(), Failure> {
         let mut first = None;
-        self.sets.write((command, false), set, elems, &mut |_, code| {
+        self.sets.write(command, DoneBefore::Taken, set, elems, &mut |_, code| {
             first.get_or_insert(code);
         })?;
         first.map_or(Ok(()), |code| Err(code.failure(set)))

@@ -11,6 +11,7 @@ use crate::ban::WhichBans;
 use crate::ban::{Failure, Scope};
 use crate::base::range::{Family, Range};
 use crate::firewall::guard::SetKind;
+use crate::firewall::ipset::DoneBefore;
 use crate::firewall::ipset::message::{Command, Elem};
 use crate::sys::clock;
 
@@ -155,7 +156,7 @@ impl Fallback {
     /// Deletes elements; the numbers of those that were there.
     pub(super) fn delete(&mut self, set: &str, elems: &[Elem<'_>]) -> Result<Vec<usize>, Failure> {
         let (mut refused, mut why) = (Vec::new(), None);
-        self.sets.write((Command::Del, true), set, elems, &mut |at, code| {
+        self.sets.write(Command::Del, DoneBefore::Refused, set, elems, &mut |at, code| {
             refused.push(at);
             if !code.is_known() {
                 why.get_or_insert(code);
