@@ -62,11 +62,16 @@ pub(super) fn open(conf: &Path, loaded: &Loaded, backend: BackendPrograms) -> Op
     if all.is_empty() {
         return None;
     }
-    let mut read = || {
-        // What is wrong with it is told by the daemon.
-        let mut compiled = Compiled::default();
-        let loaded = with_arena(|| load(conf, &mut |rule, problems| compiled.add(rule, problems)));
-        (!loaded.failed()).then(|| of(&loaded, backend, hook_identity(&loaded.settings)))
+    let read = match backend {
+        BackendPrograms::Run => |conf: &Path| read_again(conf, BackendPrograms::Run),
+        BackendPrograms::None => |conf: &Path| read_again(conf, BackendPrograms::None),
     };
-    runner::open(all, &mut read).err().map(|e| format!("programs cannot be run: {e}"))
+    runner::open(all, conf, read).err().map(|e| format!("programs cannot be run: {e}"))
+}
+
+fn read_again(conf: &Path, backend: BackendPrograms) -> Option<Vec<RunProgram>> {
+    // What is wrong with it is told by the daemon.
+    let mut compiled = Compiled::default();
+    let loaded = with_arena(|| load(conf, &mut |rule, problems| compiled.add(rule, problems)));
+    (!loaded.failed()).then(|| of(&loaded, backend, hook_identity(&loaded.settings)))
 }

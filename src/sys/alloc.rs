@@ -48,6 +48,15 @@ pub fn with_arena<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Gives back what is apart although it is still in use, in a process that was forked meanwhile.
+///
+/// # Safety
+/// This process uses nothing of it any more, and drops nothing of it: what it does next it does to its end.
+pub(super) unsafe fn abandon_arena() {
+    ARENA.blocks.store(0, Relaxed);
+    ARENA.leave();
+}
+
 impl Arena {
     /// A block, or null: it is not the time, or there is no room.
     fn take(&self, size: usize) -> *mut u8 {
@@ -210,6 +219,23 @@ mod tests {
         // SAFETY: the block is one of these tests.
         let memory = unsafe { Malloc.realloc(memory, layout, size) };
         (memory, Layout::from_size_align(size, 8).unwrap())
+    }
+
+    #[test]
+    fn what_is_abandoned_is_gone_and_the_next_begins_anew() {
+        let _one = ONE.lock().unwrap();
+        let (kept, gone) = (block(100, 1), with_arena(|| block(100_000, 2)));
+        assert!(ARENA.place(gone.0).is_some());
+        // SAFETY: the block is not used any more.
+        unsafe { abandon_arena() };
+        assert!(ARENA.start.load(Relaxed).is_null() && holds(kept, 1));
+        // Where there is nothing, nothing is given back.
+        // SAFETY: as above.
+        unsafe { abandon_arena() };
+        let next = with_arena(|| block(100, 3));
+        assert!(ARENA.place(next.0).is_some() && holds(next, 3));
+        drop_block(next);
+        drop_block(kept);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use nix::sys::socket::{
 use nix::unistd::{Pid, getppid};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -72,13 +73,23 @@ fn client() -> MutexGuard<'static, Option<RunnerClient>> {
     CLIENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Forks the process that runs these programs. `read` reads them again when it is told to.
+/// Reads the programs of a configuration again; `None`: it is wrong.
+pub type ReadPrograms = fn(&Path) -> Option<Vec<RunProgram>>;
+
+/// Forks the process that runs these programs. `read` reads them again, from `conf`, when it is told to.
 ///
 /// # Errors
 /// No room for another process, no descriptor left.
-pub fn open(programs: Vec<RunProgram>, read: &mut dyn FnMut() -> Option<Vec<RunProgram>>) -> io::Result<()> {
+pub fn open(programs: Vec<RunProgram>, conf: &Path, read: ReadPrograms) -> io::Result<()> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-    super::child::fork_server(theirs, &mut |fd| RunnerServer::new(fd, programs.clone()).run(read))?;
+    super::child::fork_server(theirs, &mut |fd| {
+        let (conf, server) = (conf.to_owned(), RunnerServer::new(fd, programs.clone()));
+        // The configuration is the daemon's, and it is large.
+        // SAFETY: what is used from here on was made here. The process ends without going back to who has the
+        // rest.
+        unsafe { super::alloc::abandon_arena() };
+        server.run(&conf, read);
+    })?;
     *client() = Some(RunnerClient { fd: ours, programs, lives: true });
     Ok(())
 }
@@ -257,7 +268,7 @@ impl RunnerServer {
     }
 
     /// Until the daemon has ended; then all that runs is killed.
-    fn run(mut self, read: &mut dyn FnMut() -> Option<Vec<RunProgram>>) {
+    fn run(mut self, conf: &Path, read: ReadPrograms) {
         // The daemon is who is told to end, and ends this one.
         if SigSet::all().thread_set_mask().is_err() {
             return;
@@ -266,7 +277,7 @@ impl RunnerServer {
         super::trim::stack();
         while let Ok(question) = self.question() {
             let done = match question {
-                Some(question) => self.answer(question, read),
+                Some(question) => self.answer(question, conf, read),
                 None => Err(Errno::EINVAL.into()),
             };
             let errno = done.as_ref().err().map_or(0, |e| e.raw_os_error().unwrap_or(libc::ENOENT));
@@ -293,17 +304,13 @@ impl RunnerServer {
         Ok(read_question(bytes.get(..len).unwrap_or_default(), fds))
     }
 
-    fn answer(
-        &mut self,
-        question: RunRequest,
-        read: &mut dyn FnMut() -> Option<Vec<RunProgram>>,
-    ) -> io::Result<Pid> {
+    fn answer(&mut self, question: RunRequest, conf: &Path, read: ReadPrograms) -> io::Result<Pid> {
         let pid = question.pid;
         match question.kind {
             START => return self.start(question),
             CONFIGURE => {
                 let before = std::mem::take(&mut self.programs);
-                self.programs = read().unwrap_or(before);
+                self.programs = read(conf).unwrap_or(before);
                 super::trim::drop_code_pages();
                 super::trim::stack();
             }
