@@ -170,7 +170,8 @@ impl Detector {
             memo: StampMemo::default(),
         };
         let scan = LiteralScan::new(&rules);
-        rules.iter_mut().flat_map(DetectRule::patterns_mut).for_each(Pattern::forget_required);
+        let forget = |pattern: &mut Pattern| pattern.forget_required(scan::LONG);
+        rules.iter_mut().flat_map(DetectRule::patterns_mut).for_each(forget);
         Detector { scan, rules: rules.into(), judge, plain: Buffer::new(LINE) }
     }
 

@@ -8,7 +8,6 @@
 //! headers or addresses.
 
 use super::{DetectRule, Program, RuleBits};
-use crate::pattern;
 use crate::sys::buffer::Buffer;
 use memchr::arch::all::is_prefix;
 use memchr::{memchr, memrchr};
@@ -18,7 +17,7 @@ use std::ops::Range;
 /// Bytes of a probe.
 const RUN: usize = 4;
 /// Shortest literal that is better than the name of a program.
-const LONG: usize = pattern::LONG as usize;
+pub(super) const LONG: usize = 9;
 /// Places of the table that says at once that a probe is none of ours; few literals use a part of it.
 const TABLE: usize = 1 << 14;
 /// Places for each run, as far as the table reaches: each one more that is taken stops a probe for nothing.

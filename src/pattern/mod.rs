@@ -95,17 +95,13 @@ impl PatternError {
     }
 }
 
-/// Shortest literal that is better than the name of a program.
-pub const LONG: u8 = 9;
-
 /// A compiled pattern.
 #[derive(Clone)]
 pub struct Pattern {
     program: PatternProgram,
     /// See `literals`.
     needles: Box<[u8]>,
-    /// Whether it pays to look for the needle first: there is one, and it is too short for who searches whole
-    /// blocks for all of them.
+    /// Whether it pays to look for the needle first: there is one, and no match begins in an easier way.
     scan: bool,
 }
 
@@ -140,7 +136,7 @@ impl Pattern {
         let program = PatternProgram::new(&part);
         let needles = literals::required(&part.node);
         let lead = program.code.iter().find(|inst| !matches!(inst, Inst::Save(_)));
-        let scan = matches!(*needles, [1..LONG, ..] if literals::iter(&needles).nth(1).is_none())
+        let scan = literals::iter(&needles).count() == 1
             && !program.has_head()
             && !matches!(lead, Some(Inst::Lit { case: Case::Exact, .. }));
         Ok(Pattern { program, needles, scan })
@@ -206,8 +202,11 @@ impl Pattern {
         literals::iter(&self.needles)
     }
 
-    /// Lets go of these literals, where they are not looked for here: somebody else has taken them over.
-    pub fn forget_required(&mut self) {
+    /// Lets go of the literals: somebody else looks for those of `long` bytes or more. Of a shorter one it
+    /// pays to know here that it is missing.
+    pub fn forget_required(&mut self, long: usize) {
+        let is_short = self.required().all(|needle| needle.len() < long);
+        self.scan &= is_short;
         if !self.scan {
             self.needles = Box::default();
         }
