@@ -10,7 +10,7 @@ pub mod run;
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::base::range_list::RangeList;
-pub use field::{Change, Field, LogTarget, Nat, NatKind, PacketSide, Test, Values};
+pub use field::{Change, Field, LogTarget, Nat, NatKind, NatPick, PacketSide, Test, Values};
 
 /// Which packets a chain sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +136,8 @@ pub mod ct {
     pub const INVALID: u8 = 8;
     /// Conntrack was told to leave it alone, or does so by itself, as with neighbour discovery.
     pub const UNTRACKED: u8 = 16;
+    /// A packet has exactly one of these.
+    pub const ALL: u8 = ESTABLISHED | RELATED | NEW | INVALID | UNTRACKED;
     /// In statements only: its destination is translated.
     pub const DNAT: u8 = 32;
     /// In statements only: its source is translated.
@@ -176,8 +178,33 @@ pub struct Limit {
 pub enum Reject {
     /// With a TCP reset.
     Reset,
-    /// With ICMP or ICMPv6 port unreachable.
+    /// With an error of ICMP or ICMPv6.
+    With(Refusal),
+}
+
+/// The errors of ICMP that both families have, by the numbers that the kernel has for them
+/// (`NFT_REJECT_ICMPX_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no way to the network.
+    NoRoute,
+    /// Nobody listens.
     PortUnreachable,
+    /// The host is not there.
+    HostUnreachable,
+    /// It is forbidden.
+    AdminProhibited,
+}
+
+impl Refusal {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Refusal; 4] =
+        [Refusal::NoRoute, Refusal::PortUnreachable, Refusal::HostUnreachable, Refusal::AdminProhibited];
+}
+
+impl Reject {
+    /// How those are answered of whom nothing else is said, if it is not TCP.
+    pub const USUAL: Reject = Reject::With(Refusal::PortUnreachable);
 }
 
 /// What becomes of a packet that matches.

@@ -13,7 +13,7 @@ use crate::ruleset::export::{self, ExportPurpose, Exported};
 use crate::ruleset::needs::{Behind, Situation, SshSession};
 use crate::ruleset::{Files, LineReader, RuleSet, Trees};
 use crate::sys::dir::Dir;
-use crate::sys::{clock, fs, host, routes, stdio};
+use crate::sys::{clock, fs, host, routes, stdio, trim};
 use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -117,6 +117,9 @@ pub enum CheckDepth {
     Thorough,
 }
 
+/// From so many rules on, the code that has read them is given back: it need not take memory beside them.
+const MANY_RULES: usize = 2048;
+
 /// Reads a rule set and finds all that is wrong with it, what this host has to do with it included.
 /// Nothing is found that only a comparison of rules shows, unless `depth` asks for it.
 #[must_use]
@@ -124,6 +127,9 @@ pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
     let thorough = depth == CheckDepth::Thorough;
     let mut set = RuleSet::read(path, &mut Disk, if thorough { Trees::All } else { Trees::First });
     let failed = set.failed();
+    if set.rules() >= MANY_RULES {
+        trim::drop_code_pages();
+    }
     if !failed {
         let has_interface = &|name: &str| routes::has_interface(name);
         let situation = &situation();
@@ -162,7 +168,7 @@ pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
             }
         }
         set.locks_out = locks_out;
-        if thorough && let Err(why) = keepable(set.whole_text().len()) {
+        if thorough && let Err(why) = keepable(set.whole_len()) {
             set.problems.push((0, Problem::whole(Severity::Error, why, String::new())));
         }
     }
@@ -318,7 +324,7 @@ pub fn loaded_text() -> Option<String> {
     }
     let mut tables = loader::listed(&loader::is_ours).ok()?;
     let exported = export::ours(tables.first_mut()?, ExportPurpose::File);
-    (exported.unsaid == 0).then(|| exported.lines.join("\n") + "\n")
+    (exported.counts.unsaid == 0).then(|| exported.lines.join("\n") + "\n")
 }
 
 /// The interfaces that `auto` means, where a rule asks for them.

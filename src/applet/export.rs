@@ -58,7 +58,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
             writeln!(output.out, "{line}")?;
         }
     }
-    let (said, unsaid) = (all.said.to_string(), all.unsaid.to_string());
+    let (said, unsaid) = (all.counts.said.to_string(), all.counts.unsaid.to_string());
     output.note(&[said.as_str(), " rules; ", &unsaid, " that cannot be expressed are comments"].concat());
     if !all.meet.is_empty() {
         let hooks = all.meet.join(", ");
@@ -67,8 +67,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
                 .concat(),
         );
     }
-    if all.lost > 0 {
-        let lost = all.lost.to_string();
+    if all.counts.lost > 0 {
+        let lost = all.counts.lost.to_string();
         return Err(OutputError::Failed(
             [&lost, " of them drop or refuse packets: `mef load` refuses this until their lines are deleted"]
                 .concat(),

@@ -253,7 +253,7 @@ impl TableBatch {
                 expr::verdict(expr::NftVerdict::Jump(&name))
             }
             PacketVerdict::Reject(Reject::Reset) => expr::reject_tcp(),
-            PacketVerdict::Reject(Reject::PortUnreachable) => expr::reject_icmpx(),
+            PacketVerdict::Reject(Reject::With(refusal)) => expr::reject_with(*refusal as u8),
             PacketVerdict::Nat(nat) => return field::push_nat(&mut self.rule, nat),
             PacketVerdict::Next => return,
         });

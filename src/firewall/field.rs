@@ -4,10 +4,11 @@
 //! written here as bytes.
 
 use super::nft::NftRule;
-use super::nft::expr::{self, PayloadBase, REG};
+use super::nft::expr::{self, Cmp, PayloadBase, REG};
 use crate::base::name::Name;
 use crate::base::range::Family;
-use crate::plan::{Field, Nat, NatKind};
+use crate::plan::field::ROUTING_TYPE;
+use crate::plan::{Field, Nat, NatKind, NatPick};
 use crate::sys::nlattr::MsgBuf;
 
 /// What loads a field.
@@ -21,6 +22,8 @@ pub enum Load {
     Payload(u32, u32, u32),
     /// `fib`: result and flags.
     Fib(u32, u32),
+    /// `exthdr`: which one is for the value to say.
+    Header,
 }
 
 /// How a field stands in a register.
@@ -44,6 +47,11 @@ pub struct Layout {
 pub const HOST_ORDER: [u32; 6] = [19, 20, 24, 25, 28, 38];
 /// NFT_META_IIFTYPE
 pub const META_IIFTYPE: u32 = 8;
+/// NFT_META_PKTTYPE
+pub const META_PKTTYPE: u32 = 19;
+/// Number of routing headers of IPv6, and where their type stands.
+pub const ROUTING: u128 = 43;
+pub const ROUTING_TYPE_AT: u32 = 2;
 /// ARPHRD_ETHER
 pub const ETHERNET: u16 = 1;
 /// Types of tags, ETH_P_8021Q and ETH_P_8021AD: the kernel takes both off a frame in the same way.
@@ -101,6 +109,8 @@ pub fn of(field: Field, family: Option<Family>, is_icmp6: bool) -> Layout {
         // The type of the tag is looked at, too.
         Field::Vlan => Layout { mask: 0xffff_0fff, ..layout(Load::Payload(0, TAG, 4), 4, 4) },
         Field::WayBack => host(Load::Fib(FIB_OIF, FIB_SADDR | FIB_IIF), 20),
+        Field::PacketType => layout(Load::Meta(META_PKTTYPE), 1, 31),
+        Field::Header => layout(Load::Header, 1, 4),
     }
 }
 
@@ -152,6 +162,7 @@ pub fn push_load(rule: &mut NftRule, field: Field, layout: &Layout) {
             push(rule, "payload", &[(1, REG), (2, base), (3, offset), (4, len)], None);
         }
         Load::Fib(result, flags) => push(rule, "fib", &[(1, REG), (2, result), (3, flags)], None),
+        Load::Header => {}
     }
     if field == Field::Time {
         push_hton(rule, 4);
@@ -215,6 +226,24 @@ pub fn push_mss(rule: &mut NftRule, size: u16) {
     rule.push_bytes(out.bytes());
 }
 
+/// Asks for an extension header, or for a routing header of a type.
+pub fn push_header(rule: &mut NftRule, value: u128, compare: Cmp) {
+    let kind = u8::try_from(value & 0xff).unwrap_or(0);
+    let typed = value & ROUTING_TYPE != 0;
+    let compared = if typed { u8::try_from(value >> 8 & 0x7f).unwrap_or(0) } else { 1 };
+    // Attributes: register, header, offset, length, NFT_EXTHDR_F_PRESENT.
+    let mut out = MsgBuf::with_capacity(96);
+    out.attr_str(1, "exthdr");
+    let data = out.nest(2);
+    out.attr_be32(1, REG);
+    out.attr(2, &[kind]);
+    let at = if typed { ROUTING_TYPE_AT } else { 0 };
+    [(3, at), (4, 1), (5, u32::from(!typed))].iter().for_each(|&(kind, number)| out.attr_be32(kind, number));
+    out.end(data);
+    rule.push_bytes(out.bytes());
+    expr::push_cmp(rule, compare, &[compared]);
+}
+
 /// Has a flowtable forward what follows of a connection, if it can.
 pub fn push_offload(rule: &mut NftRule, flowtable: &Name) {
     let mut out = MsgBuf::with_capacity(64);
@@ -253,6 +282,7 @@ pub fn push_nat(rule: &mut NftRule, nat: &Nat) {
         }
         flags = NAT_PORT;
     }
+    flags |= NatPick::ALL.iter().find(|(pick, _)| nat.pick == Some(*pick)).map_or(0, |(_, bit)| *bit);
     let family = match nat.to.map(|range| range.family()) {
         Some(Family::V4) => libc::NFPROTO_IPV4.cast_unsigned(),
         Some(Family::V6) => libc::NFPROTO_IPV6.cast_unsigned(),

@@ -50,7 +50,15 @@ pub enum Field {
     Vlan,
     /// Interface that the way back to the source leads over, where that is the one it came in by; else 0.
     WayBack,
+    /// For whom the frame was that it came in: `PACKET_*`.
+    PacketType,
+    /// An extension header of IPv6 that it has, by its number; with [`ROUTING_TYPE`] added, a routing header
+    /// of the type in the upper byte.
+    Header,
 }
+
+/// Added to the number of a routing header, of which one type is meant.
+pub const ROUTING_TYPE: u128 = 0x8000;
 
 /// Whose addresses and ports are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +160,7 @@ impl Test {
 /// What a rule does to a packet that goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
-    /// Sets these bits of the mark: value and mask.
+    /// Sets these bits of the mark: value and mask. With no mask, those of the value are turned over.
     Mark(u32, u32),
     /// Lowers the maximum segment size of TCP; 0 = to what the path's MTU leaves.
     Mss(u16),
@@ -175,6 +183,23 @@ pub enum NatKind {
     Redirect,
 }
 
+/// How a new address or port is picked of those that there are, where the kernel is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NatPick {
+    /// Ports at random.
+    Random,
+    /// The same, without a start that a packet tells.
+    FullyRandom,
+    /// A client has the same address each time.
+    Persistent,
+}
+
+impl NatPick {
+    /// All of them, with the bits of the kernel (`NF_NAT_RANGE_*`).
+    pub const ALL: [(NatPick, u32); 3] =
+        [(NatPick::Random, 4), (NatPick::FullyRandom, 16), (NatPick::Persistent, 8)];
+}
+
 /// Network address translation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nat {
@@ -184,6 +209,8 @@ pub struct Nat {
     pub to: Option<Range>,
     /// The new port, or some to choose from.
     pub ports: Option<(u16, u16)>,
+    /// How they are picked.
+    pub pick: Option<NatPick>,
 }
 
 /// Where log lines go.

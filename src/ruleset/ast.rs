@@ -183,6 +183,7 @@ pub mod not {
     pub const DST: u8 = 4;
     pub const SPORT: u8 = 8;
     pub const DPORT: u8 = 16;
+    pub const CT: u8 = 32;
 }
 
 /// A key that `extra::ROWS` has, with its values.
@@ -211,6 +212,8 @@ pub enum Port {
 /// Keys that most rules do not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RareKeys {
+    /// `sport=`; empty is any.
+    pub sport: Vec<Port>,
     /// `group=`: the group that it belongs to. Its direction is that of whoever leads to it; here `Fwd`.
     pub group: Option<Name>,
     /// `log=prefix:TEXT`
@@ -231,6 +234,7 @@ static NO_KEYS: RareKeys = RareKeys::NONE;
 
 impl RareKeys {
     const NONE: RareKeys = RareKeys {
+        sport: Vec::new(),
         group: None,
         log: None,
         ratelimit: None,
@@ -289,8 +293,6 @@ pub struct RuleStatement {
     pub src: Box<[Address]>,
     /// `dst=`; empty is any.
     pub dst: Box<[Address]>,
-    /// `sport=`; empty is any.
-    pub sport: Box<[Port]>,
     /// `dport=`; empty is any.
     pub dport: Box<[Port]>,
     /// `ct=`: bits of `plan::ct`; 0 is any.
@@ -315,7 +317,6 @@ impl RuleStatement {
             oif: InterfaceList::Any,
             src: Box::default(),
             dst: Box::default(),
-            sport: Box::default(),
             dport: Box::default(),
             ct: 0,
             comment: Box::default(),
@@ -350,7 +351,8 @@ impl RuleStatement {
     #[must_use]
     pub fn only_family(&self) -> Option<Family> {
         let to = self.rare.to.as_ref().and_then(|to| to.0).map(|range| range.family());
-        self.family.or(self.proto_family()).or(to)
+        let of_header = self.extra(super::extra::at::EXTHDR).map(|_| Family::V6);
+        self.family.or(self.proto_family()).or(to).or(of_header)
     }
 
     /// The values of a key of `extra::ROWS`.

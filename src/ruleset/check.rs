@@ -86,7 +86,7 @@ fn has_no_type(rule: &RuleStatement) -> bool {
 
 fn mark_used(set: &RuleSet, rule: &RuleStatement, used: &mut [bool]) {
     let addresses = rule.src.iter().chain(&rule.dst);
-    let ports = rule.sport.iter().chain(&rule.dport);
+    let ports = rule.rare.sport.iter().chain(&rule.dport);
     let addresses = addresses.filter_map(|a| if let Address::Set(name) = a { Some(name) } else { None });
     let ports = ports.filter_map(|p| if let Port::Set(name) = p { Some(name) } else { None });
     let links = [&rule.iif, &rule.oif].into_iter();

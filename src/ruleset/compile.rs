@@ -11,8 +11,8 @@ use crate::base::line::quotable_plain;
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, merge};
 use crate::plan::{
-    self, Chain, Change, Direction, Limit, LogTarget, Nat, NatKind, PacketVerdict, Policy, Rate, Reject,
-    Rule as Part, Sink, TableOf,
+    self, Chain, Change, Direction, Limit, LogTarget, Nat, NatKind, NatPick, PacketVerdict, Policy, Rate,
+    Refusal, Reject, Rule as Part, Sink, TableOf,
 };
 
 /// Packets that a bucket holds where `burst=` is not given, as nft(8) has it.
@@ -261,9 +261,9 @@ fn verdicts(action: Action, protos: Protos, is_not: bool) -> Vec<(PacketVerdict,
         Action::Reject if numbers == [proto::TCP] && !is_not => PacketVerdict::Reject(Reject::Reset),
         Action::Reject if tcp => {
             let reset = (PacketVerdict::Reject(Reject::Reset), true);
-            return vec![reset, (PacketVerdict::Reject(Reject::PortUnreachable), false)];
+            return vec![reset, (PacketVerdict::Reject(Reject::USUAL), false)];
         }
-        Action::Reject => PacketVerdict::Reject(Reject::PortUnreachable),
+        Action::Reject => PacketVerdict::Reject(Reject::USUAL),
         Action::Return => PacketVerdict::Return,
         Action::Group(name) => group_chain(name).map_or(PacketVerdict::Next, PacketVerdict::Jump),
         _ => PacketVerdict::Next,
@@ -281,7 +281,19 @@ fn nat(rule: &RuleStatement) -> Option<Nat> {
         _ => return None,
     };
     let (to, ports) = rule.rare.to.unwrap_or((None, None));
-    Some(Nat { kind, to, ports })
+    let pick = first(rule, extra::at::PICK);
+    let pick = NatPick::ALL.iter().find(|(_, bit)| pick == Some((*bit).into())).map(|(pick, _)| *pick);
+    Some(Nat { kind, to, ports, pick })
+}
+
+/// The first number of a key of the table, if it is given.
+fn first(rule: &RuleStatement, row: u8) -> Option<u64> {
+    rule.extra(row)?.items.first().map(|(first, _)| *first)
+}
+
+/// How a statement answers, if it says so.
+fn refusal(rule: &RuleStatement) -> Option<Refusal> {
+    Refusal::ALL.get(usize::try_from(first(rule, extra::at::WITH)?).ok()?).copied()
 }
 
 struct Compiler<'a> {
@@ -301,6 +313,9 @@ impl Compiler<'_> {
         }
         let only_logs = self.rule.action == Action::Log;
         let mut ends = verdicts(self.rule.action, self.rule.proto, self.rule.is_not(not::PROTO));
+        if let Some(refusal) = refusal(self.rule) {
+            ends = vec![(PacketVerdict::Reject(Reject::With(refusal)), false)];
+        }
         if let Some(nat) = nat(self.rule) {
             ends = vec![(PacketVerdict::Nat(nat), false)];
         }

@@ -2,7 +2,12 @@
 //! The keys of rules that look at one number each, or set one: a row for each of them, which says how its
 //! values are written and what it goes together with. Reading, printing and compiling walk the table.
 
-use super::ast::{Extra, RuleStatement, not, proto};
+use super::ast::{Action, Extra, RuleStatement, not, proto};
+use super::extra_words::{
+    DAYS, DSCP, ETHER_TYPES, FLAGS, HEADERS, ICMP_WORD, ICMP_WORDS, KINDS, LEVELS, PACKET_TYPES, PICKS,
+    REFUSALS, ROUTING_TYPE,
+};
+pub use super::extra_words::{ETHER_IP, ETHER_IP6, ICMP_TYPES, WEEK};
 use super::value;
 use super::words::expected;
 use crate::base::diag::{Bad, Checked};
@@ -17,6 +22,8 @@ pub enum Form {
     List,
     /// One word or number.
     One,
+    /// One word, which may be excepted.
+    Header,
     /// Value and mask, numbers.
     Bits,
     /// Value and mask, comma lists of words.
@@ -30,14 +37,17 @@ pub enum Form {
 }
 
 /// What a rule needs for a key to mean something; more than one may be needed.
-pub const ICMP: u8 = 1;
-const TCP: u8 = 2;
-const SENDS: u8 = 4;
-const COMES_IN: u8 = 8;
-const LOG: u8 = 16;
-const FORWARDS: u8 = 32;
-const THROUGH: u8 = 64;
-const FRAMES: u8 = 128;
+pub const ICMP: u16 = 1;
+const TCP: u16 = 2;
+const SENDS: u16 = 4;
+const COMES_IN: u16 = 8;
+const LOG: u16 = 16;
+const FORWARDS: u16 = 32;
+const THROUGH: u16 = 64;
+const FRAMES: u16 = 128;
+const ROUTED: u16 = 256;
+const REJECT: u16 = 512;
+const NAT: u16 = 1024;
 
 /// One key.
 pub struct Row {
@@ -53,7 +63,7 @@ pub struct Row {
     pub max: u64,
     /// What a value is.
     noun: &'static str,
-    needs: u8,
+    needs: u16,
 }
 
 const fn row(key: &'static str, form: Form, field: Option<Field>, max: u64, noun: &'static str) -> Row {
@@ -76,10 +86,15 @@ pub mod at {
     pub const OFFLOAD: u8 = 15;
     pub const ETHER: u8 = 16;
     pub const TTL: u8 = 18;
+    pub const SRC_KIND: u8 = 20;
+    pub const DST_KIND: u8 = 21;
+    pub const EXTHDR: u8 = 22;
+    pub const WITH: u8 = 23;
+    pub const PICK: u8 = 24;
 }
 
 /// How many keys there are.
-pub const LEN: usize = 19;
+pub const LEN: usize = 25;
 
 /// Every key, in the order in which they are printed.
 pub const ROWS: [Row; LEN] = [
@@ -122,113 +137,28 @@ pub const ROWS: [Row; LEN] = [
     },
     Row { needs: FRAMES, ..row("vlan", Form::List, Some(Field::Vlan), 4095, "virtual LAN") },
     row("ttl", Form::List, Some(Field::Ttl), 255, "number of hops"),
-];
-
-/// Types of ICMP by their names; with what each of them is in ICMP and in ICMPv6. Behind the single ones
-/// stand the groups.
-pub const ICMP_TYPES: [(&str, &[u8], &[u8]); 29] = [
-    ("echo-reply", &[0], &[129]),
-    ("echo-request", &[8], &[128]),
-    ("destination-unreachable", &[3], &[1]),
-    ("time-exceeded", &[11], &[3]),
-    ("parameter-problem", &[12], &[4]),
-    ("redirect", &[5], &[137]),
-    ("router-advertisement", &[9], &[134]),
-    ("router-solicitation", &[10], &[133]),
-    ("packet-too-big", &[], &[2]),
-    ("neighbour-solicitation", &[], &[135]),
-    ("neighbour-advertisement", &[], &[136]),
-    ("mld-query", &[], &[130]),
-    ("mld-report", &[], &[131]),
-    ("mld-done", &[], &[132]),
-    ("mld2-report", &[], &[143]),
-    ("inverse-solicitation", &[], &[141]),
-    ("inverse-advertisement", &[], &[142]),
-    ("certificate-solicitation", &[], &[148]),
-    ("certificate-advertisement", &[], &[149]),
-    ("source-quench", &[4], &[]),
-    ("timestamp-request", &[13], &[]),
-    ("timestamp-reply", &[14], &[]),
-    ("info-request", &[15], &[]),
-    ("info-reply", &[16], &[]),
-    ("address-mask-request", &[17], &[]),
-    ("ping", &[0, 8], &[128, 129]),
-    ("errors", &[3, 11, 12], &[1, 2, 3, 4]),
-    ("nd", &[], &[133, 134, 135, 136]),
-    ("mld", &[], &[130, 131, 132, 143]),
-];
-
-/// Numbers from here on are places in `ICMP_TYPES`.
-const ICMP_WORD: u64 = 256;
-
-const fn icmp_words() -> [(&'static str, u64); ICMP_TYPES.len()] {
-    let mut words = [("", 0); ICMP_TYPES.len()];
-    let mut i = 0;
-    while i < words.len() {
-        words[i] = (ICMP_TYPES[i].0, ICMP_WORD + i as u64);
-        i += 1;
-    }
-    words
-}
-const ICMP_WORDS: [(&str, u64); ICMP_TYPES.len()] = icmp_words();
-const FLAGS: [(&str, u64); 9] = [
-    ("fin", 1),
-    ("syn", 2),
-    ("rst", 4),
-    ("psh", 8),
-    ("ack", 16),
-    ("urg", 32),
-    ("ecn", 64),
-    ("cwr", 128),
-    ("none", 0),
-];
-const ETHER_TYPES: [(&str, u64); 6] = [
-    ("ip", ETHER_IP),
-    ("ip6", ETHER_IP6),
-    ("arp", 0x0806),
-    ("rarp", 0x8035),
-    ("pppoe-discovery", 0x8863),
-    ("pppoe", 0x8864),
-];
-/// `ETH_P_IP`, which is a family.
-pub const ETHER_IP: u64 = 0x0800;
-/// `ETH_P_IPV6`, likewise.
-pub const ETHER_IP6: u64 = 0x86dd;
-const DAYS: [(&str, u64); 7] =
-    [("sun", 0), ("mon", 1), ("tue", 2), ("wed", 3), ("thu", 4), ("fri", 5), ("sat", 6)];
-const DSCP: [(&str, u64); 22] = [
-    ("cs0", 0),
-    ("cs1", 8),
-    ("cs2", 16),
-    ("cs3", 24),
-    ("cs4", 32),
-    ("cs5", 40),
-    ("cs6", 48),
-    ("cs7", 56),
-    ("af11", 10),
-    ("af12", 12),
-    ("af13", 14),
-    ("af21", 18),
-    ("af22", 20),
-    ("af23", 22),
-    ("af31", 26),
-    ("af32", 28),
-    ("af33", 30),
-    ("af41", 34),
-    ("af42", 36),
-    ("af43", 38),
-    ("ef", 46),
-    ("lephb", 1),
-];
-const LEVELS: [(&str, u64); 8] = [
-    ("emerg", 0),
-    ("alert", 1),
-    ("crit", 2),
-    ("err", 3),
-    ("warn", 4),
-    ("notice", 5),
-    ("info", 6),
-    ("debug", 7),
+    Row {
+        words: &PACKET_TYPES,
+        needs: COMES_IN,
+        ..row("pkttype", Form::List, Some(Field::PacketType), 0, "type of packet")
+    },
+    Row {
+        words: &KINDS,
+        needs: ROUTED,
+        ..row("src-kind", Form::List, Some(Field::SrcKind), 0, "kind of address")
+    },
+    Row {
+        words: &KINDS,
+        needs: ROUTED,
+        ..row("dst-kind", Form::List, Some(Field::DstKind), 0, "kind of address")
+    },
+    Row {
+        words: &HEADERS,
+        needs: ROUTED,
+        ..row("exthdr", Form::Header, Some(Field::Header), 0, "extension header of IPv6")
+    },
+    Row { words: &REFUSALS, needs: REJECT, ..row("with", Form::One, None, 0, "answer") },
+    Row { words: &PICKS, needs: NAT, ..row("pick", Form::One, None, 0, "way to pick") },
 ];
 
 /// The types that an item of `icmp=` means, of one of the two protocols.
@@ -268,7 +198,7 @@ pub(super) fn read(
     };
     let mut items = Vec::new();
     let read = match row.form {
-        Form::Bits | Form::Flags | Form::One | Form::Count => {
+        Form::Bits | Form::Flags | Form::One | Form::Header | Form::Count => {
             row.item(list, named).map(|item| items.push(item)).ok_or_else(|| row.wrong(list, 0))
         }
         _ => value::items(list, &mut |item, at| {
@@ -277,6 +207,10 @@ pub(super) fn read(
         }),
     };
     read.map_err(|bad| bad.moved(usize::from(not)))?;
+    if not && row.form == Form::Header && items.iter().any(|(first, _)| first & ROUTING_TYPE != 0) {
+        let what = "has no opposite";
+        return Err(Bad::word(1, list, what, "a packet may have no routing header at all: exthdr=!rt"));
+    }
     Ok(Extra { row: place, not, items: items.into() })
 }
 
@@ -292,6 +226,9 @@ impl Row {
                 "expected a name that this host has, or a number".into()
             }
             Form::Flags => expected(item, &words) + ", as in syn or syn/fin,syn,rst,ack",
+            Form::Bits if self.field.is_none() => {
+                "expected a number, value/mask or ^bits: 0x1, 0x4000/0x4000, ^0x4000".into()
+            }
             Form::Bits => "expected a number, or value/mask: 0x1, 0x4000/0x4000".into(),
             Form::Mac => "expected six bytes, as in 00:16:3e:12:34:56".into(),
             Form::Time => "expected from-to in UTC, as in 08:00-18:30".into(),
@@ -314,9 +251,13 @@ impl Row {
                 }
                 .filter(|(value, mask)| *mask > 0 && value & !mask == 0)
             }
-            Form::Bits => match text.split_once('/') {
-                Some((value, mask)) => Some((self.number(value)?, self.number(mask)?)),
-                None => Some((self.number(text)?, self.max)),
+            Form::Bits => match (text.split_once('/'), text.strip_prefix('^')) {
+                // Bits that are turned over.
+                (None, Some(bits)) if self.field.is_none() => {
+                    return Some((self.number(bits).filter(|bits| *bits > 0)?, 0));
+                }
+                (Some((value, mask)), _) => Some((self.number(value)?, self.number(mask)?)),
+                (None, _) => Some((self.number(text)?, self.max)),
             }
             .filter(|(value, mask)| *mask > 0 && value & !mask == 0),
             Form::Mac => {
@@ -343,7 +284,7 @@ impl Row {
                 };
                 self.number(number).filter(|n| *n > 0).map(|n| (n, each))
             }
-            Form::List | Form::One => {
+            Form::List | Form::One | Form::Header => {
                 let one =
                     |text: &str| self.word(text).or(self.number(text)).or_else(|| named(self.key, text));
                 if let Some(number) = one(text) {
@@ -351,6 +292,10 @@ impl Row {
                 }
                 let (first, last) = text.split_once('-').filter(|_| self.form == Form::List)?;
                 let range = (one(first)?, one(last)?);
+                if self.field == Some(Field::Day) && range.0 > range.1 {
+                    // Over the end of the week.
+                    return Some((range.0, range.1 + WEEK));
+                }
                 let plain = range.0 <= range.1 && range.1 <= self.max;
                 // Numbers in the host's order have no ranges in the kernel's sets.
                 (plain && self.max < 0xffff_0000).then_some(range)
@@ -380,7 +325,7 @@ impl Row {
     pub(super) fn missing(&self, rule: &RuleStatement) -> Option<(&'static str, &'static str)> {
         let protos = |known: &[u8]| !rule.is_not(not::PROTO) && rule.proto.are(known);
         let any = rule.rare.group.is_some();
-        let all: [(u8, bool, &str, &str); 8] = [
+        let all: [(u16, bool, &str, &str); 11] = [
             (ICMP, protos(&[proto::ICMP, proto::ICMP6]), " needs ICMP", "expected proto=icmp or proto=icmp6"),
             (TCP, protos(&[proto::TCP]), " needs TCP", "expected proto=tcp"),
             (
@@ -409,6 +354,24 @@ impl Row {
                 "only what is forwarded can be offloaded",
             ),
             (FRAMES, rule.dir == Direction::Bridge, " needs dir=bridge", "packets have left their frames"),
+            (
+                ROUTED,
+                rule.dir != Direction::Bridge,
+                " does not go with dir=bridge",
+                "a bridge does not route",
+            ),
+            (
+                REJECT,
+                rule.action == Action::Reject,
+                " needs action=reject",
+                "it says how those are answered that are refused",
+            ),
+            (
+                NAT,
+                rule.action.is_nat(),
+                " needs an action that translates",
+                "expected action=masquerade, snat, dnat or redirect",
+            ),
         ];
         let missing = all.into_iter().find(|(bit, is, ..)| self.needs & bit != 0 && !is);
         missing.map(|(_, _, what, hint)| (what, hint))
@@ -432,6 +395,7 @@ impl Row {
                 flags(f, self.words, last)
             }
             Form::Bits if last == self.max => write!(f, "{first:#x}"),
+            Form::Bits if last == 0 => write!(f, "^{first:#x}"),
             Form::Bits => write!(f, "{first:#x}/{last:#x}"),
             Form::Mac => {
                 for at in 0..6 {
@@ -446,12 +410,12 @@ impl Row {
                 write!(f, "{a:02}:{b:02}-{c:02}:{d:02}")
             }
             Form::Count => write!(f, "{first}{}", if last == 1 { "/src" } else { "" }),
-            Form::One => one(f, first),
+            Form::One | Form::Header => one(f, first),
             Form::List => {
                 one(f, first)?;
                 if last > first {
                     f.write_char('-')?;
-                    one(f, last)?;
+                    one(f, if self.field == Some(Field::Day) { last % WEEK } else { last })?;
                 }
                 Ok(())
             }

@@ -68,7 +68,7 @@ impl RuleFileReader<'_> {
 fn asks_for_sets(rule: &RuleStatement) -> bool {
     let of = |list: &InterfaceList| matches!(list, InterfaceList::Set(..));
     rule.src.iter().chain(&rule.dst).any(|a| matches!(a, Address::Set(_)))
-        || rule.sport.iter().chain(&rule.dport).any(|p| matches!(p, Port::Set(_)))
+        || rule.rare.sport.iter().chain(&rule.dport).any(|p| matches!(p, Port::Set(_)))
         || of(&rule.iif)
         || of(&rule.oif)
         || matches!(rule.action, Action::Add(..))
@@ -111,7 +111,7 @@ impl RuleSet {
         let addresses = rule.src.iter().chain(&rule.dst);
         let of_addresses =
             addresses.filter_map(|a| if let Address::Set(name) = a { Some(*name) } else { None });
-        let ports = rule.sport.iter().chain(&rule.dport);
+        let ports = rule.rare.sport.iter().chain(&rule.dport);
         let of_ports = ports.filter_map(|p| if let Port::Set(name) = p { Some(*name) } else { None });
         for name in of_addresses.chain(of_ports) {
             if !self.of_bridges.contains(&name) {

@@ -133,7 +133,7 @@ fn leaves_out_lo(list: &InterfaceList) -> bool {
 
 /// Whether a rule decides on every packet of its interfaces.
 fn is_for_all(rule: &RuleStatement) -> bool {
-    let lists = rule.src.len() + rule.dst.len() + rule.sport.len() + rule.dport.len();
+    let lists = rule.src.len() + rule.dst.len() + rule.rare.sport.len() + rule.dport.len();
     let plain = rule.proto == Protos::ALL && rule.family.is_none() && rule.rare.limit.is_none();
     plain
         && lists == 0

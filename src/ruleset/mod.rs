@@ -10,6 +10,7 @@ pub mod diff;
 mod each;
 pub mod export;
 pub mod extra;
+mod extra_words;
 mod keep;
 pub mod lex;
 mod loopback;
@@ -258,12 +259,20 @@ impl RuleSet {
     /// The whole rule set as one text, with what is included in the places of the includes.
     #[must_use]
     pub fn whole_text(&self) -> String {
-        let mut out = String::with_capacity(self.files.iter().map(|file| file.text.len() + 1).sum());
-        self.write_whole(0, &mut out);
+        let mut out = String::with_capacity(self.whole_len());
+        self.write_whole(0, &mut |text| out.push_str(text));
         out
     }
 
-    fn write_whole(&self, number: u16, out: &mut String) {
+    /// How many bytes that is, without making it.
+    #[must_use]
+    pub fn whole_len(&self) -> usize {
+        let mut len = 0;
+        self.write_whole(0, &mut |text| len += text.len());
+        len
+    }
+
+    fn write_whole(&self, number: u16, out: &mut dyn FnMut(&str)) {
         let text = self.files.get(usize::from(number)).map_or("", |file| &file.text);
         for (line, text) in (1u32..).zip(text.lines()) {
             let place = Some(StatementPlace { file: number, line });
@@ -277,10 +286,13 @@ impl RuleSet {
                 .find(|(at, set)| Some(*at) == place && !set.file.is_empty() && set.ipset().is_none())
             {
                 // What stands in a file of its own goes into the text, too.
-                print::set_itself(out, set);
-                out.push('\n');
+                let mut text = String::new();
+                print::set_itself(&mut text, set);
+                out(&text);
+                out("\n");
             } else {
-                out.extend([text, "\n"]);
+                out(text);
+                out("\n");
             }
         }
     }

@@ -116,7 +116,7 @@ fn kinds(direction: Direction) -> Vec<(Field, Option<u128>)> {
     let from = |src, dst| vec![(Field::SrcKind, Some(src)), (Field::DstKind, Some(dst))];
     match direction {
         // By the way that leads back.
-        In => [from(UNICAST, LOCAL), vec![(Field::WayBack, Some(1))]].concat(),
+        In => [from(UNICAST, LOCAL), vec![(Field::WayBack, Some(1)), (Field::PacketType, Some(0))]].concat(),
         Out => from(LOCAL, UNICAST),
         _ => Vec::new(),
     }

@@ -54,7 +54,7 @@ pub(super) fn is_v1(text: &str) -> bool {
             ("action", action) => matches!(action, "accept" | "drop" | "reject"),
             ("proto", proto) => matches!(proto, "all" | "tcp" | "udp" | "icmp" | "icmp6"),
             ("src" | "dst", raw) => raw == "any" || raw.starts_with('@') || addresses(raw),
-            ("sport" | "dport", raw) => !raw.starts_with('!'),
+            ("sport" | "dport" | "ct", raw) => !raw.starts_with('!'),
             ("iif" | "oif", raw) => raw != "*" && !raw.trim_start_matches('!').starts_with('@'),
             ("type", kind) => kind != "iface",
             (key, _) => V1_KEYS.contains(&key),
@@ -62,7 +62,7 @@ pub(super) fn is_v1(text: &str) -> bool {
 }
 
 /// Keys of it whose values are as here.
-const V1_KEYS: [&str; 7] = ["name", "elements", "family", "log", "ratelimit", "ct", "comment"];
+const V1_KEYS: [&str; 6] = ["name", "elements", "family", "log", "ratelimit", "comment"];
 
 /// The word for a direction.
 pub(super) fn direction(dir: Direction) -> &'static str {
@@ -190,8 +190,8 @@ fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
         })?;
     }
     for (key, list) in [
-        (with_not(" sport=", not::SPORT, " sport=!"), &r.sport),
-        (with_not(" dport=", not::DPORT, " dport=!"), &r.dport),
+        (with_not(" sport=", not::SPORT, " sport=!"), &*r.rare.sport),
+        (with_not(" dport=", not::DPORT, " dport=!"), &*r.dport),
     ] {
         items(f, key, list.len(), &mut |f, i| match list.get(i) {
             Some(Port::Set(name)) => at_name(f, name.as_str()),
@@ -199,7 +199,8 @@ fn rule(f: &mut Formatter<'_>, r: &RuleStatement) -> Result {
             None => Ok(()),
         })?;
     }
-    items(f, " ct=", usize::from(r.ct != 0), &mut |f, _| states(f, r.ct))?;
+    let ct = with_not(" ct=", not::CT, " ct=!");
+    items(f, ct, usize::from(r.ct != 0), &mut |f, _| states(f, r.ct))?;
     r.rare.to.as_ref().map_or(Ok(()), |to| target(f, to))?;
     for extra in &r.rare.extras {
         f.write_char(' ')?;

@@ -21,7 +21,7 @@ impl RuleSet {
                 list.iter().filter_map(|a| if let Address::Set(name) = a { Some((key, name)) } else { None }),
             );
         }
-        for (key, list) in [("sport", &rule.sport), ("dport", &rule.dport)] {
+        for (key, list) in [("sport", &*rule.rare.sport), ("dport", &*rule.dport)] {
             named.extend(
                 list.iter().filter_map(|p| if let Port::Set(name) = p { Some((key, name)) } else { None }),
             );

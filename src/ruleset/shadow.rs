@@ -124,14 +124,16 @@ pub(super) fn short(number: u32, rule: &RuleStatement) -> Short {
         (ASKS_SRC, !rule.src.is_empty()),
         (ASKS_DPORT, !rule.dport.is_empty()),
         (4, !rule.dst.is_empty()),
-        (8, !rule.sport.is_empty()),
+        (8, !rule.rare.sport.is_empty()),
         (16, rule.only_family().is_some()),
         // Nothing is covered for sure by what a limit lets through, or by a rule that goes on.
         (COVERS_NOTHING, covers_nothing(rule)),
     ] {
         asks |= if is { bit } else { 0 };
     }
-    let (dir, proto, states) = (rule.dir, rule.proto, rule.ct);
+    let (dir, proto) = (rule.dir, rule.proto);
+    // What excepts states is not covered by what asks for some, but where those are all others.
+    let states = if rule.is_not(not::CT) { ct::ALL & !rule.ct } else { rule.ct };
     let mut short = Short { asks, dir, proto, states, port: 0, src: 0, number };
     if let [Port::Range(first, last)] = *rule.dport
         && first == last
@@ -170,7 +172,7 @@ fn covers(a: &RuleStatement, b: &RuleStatement) -> bool {
         && (a.proto == Protos::ALL || !empty(not::PROTO))
         && addresses_cover(&a.src, if empty(not::SRC) { &[] } else { &b.src })
         && addresses_cover(&a.dst, if empty(not::DST) { &[] } else { &b.dst })
-        && ports_cover(&a.sport, if empty(not::SPORT) { &[] } else { &b.sport })
+        && ports_cover(&a.rare.sport, if empty(not::SPORT) { &[] } else { &b.rare.sport })
         && ports_cover(&a.dport, if empty(not::DPORT) { &[] } else { &b.dport })
         && interfaces_cover(&a.iif, &b.iif)
         && interfaces_cover(&a.oif, &b.oif)

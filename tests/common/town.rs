@@ -213,6 +213,9 @@ fn packet(shot: &Shot, id: u16) -> Vec<u8> {
         Load::Flags(to, flags) => tcp(to, flags),
         Load::Udp(to) => (17, [&port[..], &to.to_be_bytes(), &[0, 12, 0, 0, 1, 2, 3, 4]].concat(), Some(6)),
         Load::Icmp(kind) => (if v6 { 58 } else { 1 }, icmp(kind, port, shot), Some(2)),
+        // A header with OSPF behind it: twelve bytes, and eight for a route without an address of type 0.
+        Load::Raw(proto @ 51) if v6 => (proto, [&[89, 1, 0, 0][..], &port, &[7; 18]].concat(), None),
+        Load::Raw(proto @ 43) if v6 => (proto, [&[89, 0, 0, 0][..], &port, &[0; 18]].concat(), None),
         // GRE of version 0 without a key is as good as any other text.
         Load::Raw(proto) => (proto, [&[0, 0, 8, 0][..], &port, &[7; 18]].concat(), None),
     };

@@ -199,7 +199,7 @@ fn thirteen_hosts_do_to_packets_what_their_files_say() {
 /// ports; between networks, to this host and from it.
 fn odd_shots() -> Vec<Shot> {
     let mut loads = vec![Load::Udp(22), Load::Udp(500)];
-    loads.extend([1, 2, 47, 50, 51, 58, 89, 112].map(Load::Raw));
+    loads.extend([1, 2, 43, 47, 50, 51, 58, 89, 112].map(Load::Raw));
     let flags = [0, 1, 2, 3, 4, 6, 8, 16, 17, 18, 20, 0x29, 0x3f, 0x42, 0xc2, 0xff];
     loads.extend(flags.into_iter().flat_map(|flags| [22, 443].map(|port| Load::Flags(port, flags))));
     let ways = [
@@ -213,10 +213,10 @@ fn odd_shots() -> Vec<Shot> {
     let mut all = Vec::new();
     for (from, src, dst) in ways {
         let (src, dst) = (address(src), address(dst));
-        // Of ICMP its own family has messages alone; the header of AH is no protocol in IPv6.
+        // Of ICMP its own family has messages alone; a routing header is of IPv6.
         let fits = |load: &Load| match load {
             Load::Raw(1 | 58) => false,
-            Load::Raw(51) => src.is_ipv4(),
+            Load::Raw(43) => src.is_ipv6(),
             _ => true,
         };
         all.extend(loads.iter().copied().filter(fits).map(|load| Shot { from, src, dst, load }));
@@ -233,7 +233,7 @@ fn some(rng: &mut fastrand::Rng, words: &[&str], most: usize) -> String {
     words[..rng.usize(1..most)].join(",")
 }
 
-/// Rules of nothing but protocols, flags and states.
+/// Rules of nothing but protocols, headers, flags and states.
 fn random_rules(rng: &mut fastrand::Rng) -> String {
     const PROTOS: [&str; 12] =
         ["tcp", "udp", "icmp", "icmp6", "esp", "gre", "igmp", "ah", "112", "89", "17", "vrrp"];
@@ -247,7 +247,10 @@ fn random_rules(rng: &mut fastrand::Rng) -> String {
             let action = ["accept", "drop", "reject"][rng.usize(0..3)];
             let not = |rng: &mut fastrand::Rng| if rng.u8(0..4) == 0 { "!" } else { "" };
             text += &format!("rule dir={dir} action={action} proto=");
-            if rng.bool() {
+            if rng.u8(0..6) == 0 {
+                let of = ["all", "89", "!tcp"][rng.usize(0..3)];
+                text += &format!("{of} exthdr={}", ["rt", "!rt", "rt0", "frag", "!dst"][rng.usize(0..5)]);
+            } else if rng.bool() {
                 text += &[not(rng), &some(rng, &PROTOS, 5)].concat();
             } else {
                 let (set, more, not) = (some(rng, &FLAGS, 3), some(rng, &FLAGS, 4), not(rng));
@@ -257,7 +260,11 @@ fn random_rules(rng: &mut fastrand::Rng) -> String {
                     2 => format!("tcp flags={not}syn/fin,syn,rst,ack"),
                     _ => format!("tcp flags={not}{set}/{set},{more}"),
                 };
-                text += ["", "", " ct=new", " ct=invalid", " dport=22"][rng.usize(0..5)];
+                text += ["", "", " ct=new", " ct=invalid", " ct=!new", " dport=22"][rng.usize(0..6)];
+            }
+            if action == "reject" && rng.bool() {
+                text +=
+                    [" with=no-route", " with=port-unreachable", " with=admin-prohibited"][rng.usize(0..3)];
             }
             text += "\n";
         }

@@ -97,7 +97,7 @@ const UFW: RuleSetOfOthers = RuleSetOfOthers {
     name: "ufw",
     load: |world| drop(shell(world, UFW_SCRIPT)),
     are_meant: |_| true,
-    least: 94,
+    least: 96,
 };
 const FIREWALLD: RuleSetOfOthers = RuleSetOfOthers {
     name: "firewalld",
@@ -116,13 +116,13 @@ const SHOREWALL: RuleSetOfOthers = RuleSetOfOthers {
     least: 99,
 };
 const DOCKER: RuleSetOfOthers =
-    RuleSetOfOthers { name: "Docker", load: |world| file(world, "docker.ip"), are_meant: v4, least: 90 };
+    RuleSetOfOthers { name: "Docker", load: |world| file(world, "docker.ip"), are_meant: v4, least: 100 };
 const KUBERNETES: RuleSetOfOthers = RuleSetOfOthers {
     name: "Kubernetes",
     load: |world| file(world, "kubernetes.ip"),
     // The way of a pod to its own service needs the translation to ports at random.
     are_meant: |packet| !packet.v6 && (packet.from != Spot::Friend || packet.dport != 1002),
-    least: 87,
+    least: 93,
 };
 const CSF: RuleSetOfOthers =
     RuleSetOfOthers { name: "CSF", load: |world| file(world, "csf.ip"), are_meant: v4, least: 100 };
@@ -130,7 +130,7 @@ const NIXOS: RuleSetOfOthers = RuleSetOfOthers {
     name: "NixOS",
     load: |world| ["nixos.ip", "nixos.ip6"].iter().for_each(|name| file(world, name)),
     are_meant: |_| true,
-    least: 80,
+    least: 84,
 };
 const ARCH: RuleSetOfOthers = RuleSetOfOthers {
     name: "Arch Linux",
@@ -140,7 +140,7 @@ const ARCH: RuleSetOfOthers = RuleSetOfOthers {
         let is_let_in = packet.kind == Kind::Tcp && matches!(packet.dport, 1000 | 2000);
         packet.to != Spot::Host || packet.from == Spot::Host || is_let_in || packet.kind == Kind::Ping
     },
-    least: 90,
+    least: 100,
 };
 const WIKI_ROUTER: RuleSetOfOthers = RuleSetOfOthers {
     name: "nftables wiki: router",
@@ -150,7 +150,7 @@ const WIKI_ROUTER: RuleSetOfOthers = RuleSetOfOthers {
         let is_of_map = packet.from == Spot::Friend && packet.to == Spot::Host && packet.dport == 1001;
         !packet.v6 && !is_of_map
     },
-    least: 90,
+    least: 100,
 };
 const WIKI_SERVER: RuleSetOfOthers = RuleSetOfOthers {
     name: "nftables wiki: server",

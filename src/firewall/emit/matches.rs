@@ -127,6 +127,11 @@ impl TableBatch {
 
     /// A condition on a field.
     fn test(&mut self, rule: &Rule, test: &Test) {
+        let compare = if test.not { Cmp::Neq } else { Cmp::Eq };
+        if let (Field::Header, Values::Ranges(ranges)) = (test.field, &test.values) {
+            let which = ranges.first().map_or(0, |(first, _)| *first);
+            return field::push_header(&mut self.rule, which, compare);
+        }
         let of = field::of(test.field, rule.family, rule.proto == Some(58));
         if test.field == Field::Mac && self.of == TableOf::Packets {
             expr::push_meta(&mut self.rule, field::META_IIFTYPE.cast_signed());
@@ -137,7 +142,6 @@ impl TableBatch {
         if test.mask > 0 || of.mask > 0 {
             self.rule.push(expr::mask(REG, &mask));
         }
-        let compare = if test.not { Cmp::Neq } else { Cmp::Eq };
         let (set, id) = match &test.values {
             Values::Set(name) => self.named(*name),
             Values::Ranges(ranges) => {

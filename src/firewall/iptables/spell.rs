@@ -4,6 +4,7 @@
 
 use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
+use crate::plan::field::ROUTING_TYPE;
 use crate::plan::{Addresses, Field, Interfaces, PacketSide, Ports, Rule, Test, Values, ct};
 
 /// Ports that one rule can ask for; a range counts twice.
@@ -16,6 +17,10 @@ const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 /// Kinds of addresses, by their numbers.
 const KINDS: [&str; 6] = ["UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST"];
 const BROADCAST: u128 = 3;
+/// For whom frames are, by their numbers.
+const PACKET_TYPES: [&str; 3] = ["unicast", "broadcast", "multicast"];
+/// Extension headers by their numbers, and the modules that ask for them.
+const HEADERS: [(u128, &str); 4] = [(0, "hbh"), (43, "rt"), (44, "frag"), (60, "dst")];
 /// States of a connection, in the order of the bits of `plan::ct`.
 const STATES: [&str; 7] = ["ESTABLISHED", "RELATED", "NEW", "INVALID", "UNTRACKED", "DNAT", "SNAT"];
 const DAY_END: u128 = 86_399;
@@ -89,7 +94,7 @@ impl Matches {
     pub(super) fn of(rule: &Rule, family: Family, names: &mut dyn Names) -> Matches {
         let mut this = Matches::default();
         if let Some(proto) = rule.proto {
-            this.plain = [" -p ", &proto.to_string()].concat();
+            this.plain = protocol(proto.into(), family);
         }
         for (list, letter) in [(&rule.iif, "i"), (&rule.oif, "o")] {
             list.iter().for_each(|list| this.interfaces(list, letter));
@@ -223,10 +228,11 @@ impl Matches {
                 self.ports(sense, &ranges, side);
             }
             Field::Proto => {
-                let all: Vec<String> =
-                    each(ranges).iter().map(|n| [" -p ", &n.to_string()].concat()).collect();
+                let all: Vec<String> = each(ranges).iter().map(|n| protocol(*n, family)).collect();
                 match all.as_slice() {
-                    [one] if sense == Sense::IsNot => self.plain.extend([" !", one]),
+                    [one] if sense == Sense::IsNot && one.starts_with(" -p") => {
+                        self.plain.extend([" !", one]);
+                    }
                     _ => self.either(sense, Asks::Once, all),
                 }
             }
@@ -251,7 +257,28 @@ impl Matches {
             Field::WayBack => {
                 self.unsaid = Some(("rpf", "the way back can be asked for in other tables alone"));
             }
-            Field::Icmp | Field::Uid | Field::Gid | Field::Dscp | Field::Ttl | Field::Mac => {
+            Field::PacketType if ranges.iter().any(|(_, last)| *last > 2) => {
+                self.unsaid = Some(("pkttype", "frames for others have no name there"));
+            }
+            Field::Header => match HEADERS.iter().find(|(number, _)| value & 0xff == *number) {
+                Some((_, module)) => {
+                    self.plain += &[" -m ", module].concat();
+                    if value & ROUTING_TYPE != 0 {
+                        self.plain +=
+                            &[sense.of(" --", " ! --"), "rt-type ", &number(value >> 8 & 0x7f)].concat();
+                    } else if test.not {
+                        self.unsaid = Some(("exthdr", "what is not there cannot be asked for there"));
+                    }
+                }
+                None => self.unsaid = Some(("exthdr", "it cannot ask for this header alone")),
+            },
+            Field::Icmp
+            | Field::Uid
+            | Field::Gid
+            | Field::Dscp
+            | Field::Ttl
+            | Field::Mac
+            | Field::PacketType => {
                 self.values(test.field, sense, ranges, (family, proto));
             }
         }
@@ -273,6 +300,7 @@ impl Matches {
             Field::Dscp => ("dscp", "dscp"),
             Field::Ttl if family == Family::V6 => ("hl", "hl-eq"),
             Field::Ttl => ("ttl", "ttl-eq"),
+            Field::PacketType => ("pkttype", "pkt-type"),
             _ => ("mac", "mac-source"),
         };
         let owner = module == "owner";
@@ -284,7 +312,11 @@ impl Matches {
             let range = |(a, b): &(u128, u128)| span(&number(*a), "-", &number(*b));
             ranges.iter().map(|range_of| option(sense, module, name, &range(range_of))).collect()
         } else {
-            let word = |n: u128| if field == Field::Mac { mac(n) } else { number(n) };
+            let word = |n: u128| match field {
+                Field::Mac => mac(n),
+                Field::PacketType => word(&PACKET_TYPES, n).to_owned(),
+                _ => number(n),
+            };
             each(ranges).into_iter().map(|n| option(sense, module, name, &word(n))).collect()
         };
         // A packet that no socket sends has no owner, of whom it could be said who he is not.
@@ -339,6 +371,12 @@ impl Matches {
         let ranges = sense.of(ranges, outside.as_slice());
         self.either(Sense::Is, Asks::Often, ranges.iter().map(one).collect());
     }
+}
+
+/// Asks for a protocol. In IPv6, the one of AH is looked through there, and its header is asked for.
+fn protocol(proto: u128, family: Family) -> String {
+    const AH: u128 = 51;
+    if (proto, family) == (AH, Family::V6) { " -m ah".to_owned() } else { [" -p ", &number(proto)].concat() }
 }
 
 /// A number in words for a list: `0x` is understood where marks stand, and nowhere else.

@@ -6,7 +6,7 @@ use super::spell::{Names as _, Sense, option, span};
 use super::written::{LETTER, Place, Text, chain_name, quoted};
 use crate::base::diag::Severity;
 use crate::base::range::Family;
-use crate::plan::{Change, Limit, LogTarget, Nat, NatKind, PacketVerdict, Reject, Rule};
+use crate::plan::{Change, Limit, LogTarget, Nat, NatKind, NatPick, PacketVerdict, Reject, Rule};
 
 /// Bytes before what is logged, to the kernel's log and to a group.
 const LOG_PREFIX_MAX: [usize; 2] = [29, 63];
@@ -17,6 +17,11 @@ const BUCKETS_MAX: &str = "131072";
 /// What targets need of the protocol.
 pub(super) const TCP: &str = " -p 6";
 const WITH_PORTS: [&str; 4] = [TCP, " -p 17", " -p 132", " -p 33"];
+/// Errors of ICMP and ICMPv6, in the order of `Refusal::ALL`.
+const REFUSALS: [&str; 4] =
+    ["icmp-net-unreachable", "icmp-port-unreachable", "icmp-host-unreachable", "icmp-admin-prohibited"];
+const REFUSALS6: [&str; 4] =
+    ["icmp6-no-route", "icmp6-port-unreachable", "icmp6-addr-unreachable", "icmp6-adm-prohibited"];
 
 /// What is done to a packet: what it must be for that, and the target.
 type Step = (&'static str, String);
@@ -86,11 +91,10 @@ impl Text {
             PacketVerdict::Return => " -j RETURN",
             PacketVerdict::Next => "",
             PacketVerdict::Reject(Reject::Reset) => " -j REJECT --reject-with tcp-reset",
-            PacketVerdict::Reject(Reject::PortUnreachable) if place.family == Family::V4 => {
-                " -j REJECT --reject-with icmp-port-unreachable"
-            }
-            PacketVerdict::Reject(Reject::PortUnreachable) => {
-                " -j REJECT --reject-with icmp6-port-unreachable"
+            PacketVerdict::Reject(Reject::With(refusal)) => {
+                let words = if place.family == Family::V4 { REFUSALS } else { REFUSALS6 };
+                let word = words.get(*refusal as usize).unwrap_or(&"");
+                return [" -j REJECT --reject-with ", word].concat();
             }
             PacketVerdict::Jump(name) => return [" -j ", &chain_name(self.own(place, *name))].concat(),
             PacketVerdict::Nat(nat) => return translated(nat),
@@ -184,5 +188,11 @@ fn translated(nat: &Nat) -> String {
     let braced = to.map(|to| if to.contains(':') { ["[", &to, "]"].concat() } else { to });
     let behind = matches!(nat.kind, NatKind::Snat | NatKind::Dnat) && ports.is_some();
     let all = braced.unwrap_or_default() + if behind { ":" } else { "" } + &ports.unwrap_or_default();
-    [target, if all.is_empty() { "" } else { word }, &all].concat()
+    let pick = match nat.pick {
+        None => "",
+        Some(NatPick::Random) => " --random",
+        Some(NatPick::FullyRandom) => " --random-fully",
+        Some(NatPick::Persistent) => " --persistent",
+    };
+    [target, if all.is_empty() { "" } else { word }, &all, pick].concat()
 }

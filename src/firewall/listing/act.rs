@@ -9,15 +9,23 @@ use super::rule::{ExprWalk, Stage, foreign_comment};
 use super::sets::SetContent;
 use crate::base::name::Name;
 use crate::base::range::{Family, Range};
-use crate::firewall::field::Load;
+use crate::firewall::field::{self, Load};
 use crate::plan::listed::{ChainTarget, LogDetail};
 use crate::plan::{
-    Change, Field, Limit, LogTarget, Nat, NatKind, PacketSide, PacketVerdict, Ports, Rate, Reject,
+    Change, Field, Limit, LogTarget, Nat, NatKind, NatPick, PacketSide, PacketVerdict, Ports, Rate, Refusal,
+    Reject,
 };
 use crate::sys::nlattr::{attr, be64};
 
 /// Level of log lines where none is told, as the kernel has it.
 const LOG_LEVEL: u32 = 4;
+
+// How a rule answers, in words that listings of either kind of rule have.
+pub(super) const RESET: &str = "tcp reset";
+pub(super) const NO_ROUTE: &str = "no-route";
+pub(super) const PORT_UNREACHABLE: &str = "port-unreachable";
+pub(super) const HOST_UNREACHABLE: &str = "host-unreachable";
+pub(super) const ADMIN_PROHIBITED: &str = "admin-prohibited";
 
 impl ExprWalk<'_, '_> {
     #[inline(never)]
@@ -114,12 +122,12 @@ impl ExprWalk<'_, '_> {
         };
         self.r.say(&["meta mark set ", value.as_ref().map_or("", |value| &value.text)]);
         let change = value.and_then(|value| match value.what {
-            What::Data => Some(Change::Mark(number(&value.mask)?, u32::MAX)),
-            What::MarkSet(bits) => Some(Change::Mark(bits, !number(&value.mask)?)),
-            What::Field(Field::Mark) => Some(Change::Mark(0, !number(&value.mask)?)),
+            What::Data => Some((number(&value.mask)?, u32::MAX)),
+            What::MarkSet(bits) => Some((bits, !number(&value.mask)?)),
+            What::Field(Field::Mark) => Some((0, !number(&value.mask)?)),
             _ => None,
         });
-        match change.filter(|change| !matches!(change, Change::Mark(bits, mask) if bits & !mask != 0)) {
+        match change.and_then(|(bits, mask)| marked(bits, mask)) {
             Some(change) => self.changed(change),
             None => self.r.fail("it sets the mark in a way that the language does not have"),
         }
@@ -162,8 +170,11 @@ impl ExprWalk<'_, '_> {
         self.r.load(e.or_0(1), Some(Value { what, text, len: 2, mask: None }));
     }
 
-    /// `tcp option maxseg size set`
+    /// `tcp option maxseg size set`, and extension headers of IPv6.
     pub(super) fn header_option(&mut self, e: ListedExpr<'_>) {
+        if e.bytes(1).is_some() {
+            return self.header(e);
+        }
         let place = (e.bytes(2), e.or_0(3), e.or_0(4), e.or_0(6));
         let value = e.number(7).and_then(|register| self.r.value(register));
         let size = value.and_then(|value| match value.what {
@@ -178,6 +189,18 @@ impl ExprWalk<'_, '_> {
             Some(size) => self.changed(Change::Mss(size)),
             None => self.r.fail("it looks at or sets an option of a header"),
         }
+    }
+
+    /// An extension header: whether it is there, or the type of one for routing.
+    fn header(&mut self, e: ListedExpr<'_>) {
+        let kind = e.bytes(2).and_then(|kind| kind.first().copied()).unwrap_or(0);
+        // NFT_EXTHDR_F_PRESENT; NFT_EXTHDR_OP_IPV6 is 0.
+        let there = e.or_0(5) == 1 && e.or_0(3) == 0;
+        let typed = u128::from(kind) == field::ROUTING && e.or_0(3) == field::ROUTING_TYPE_AT;
+        let known = e.or_0(6) == 0 && (there || typed && e.or_0(5) == 0) && e.or_0(4) <= 1;
+        let what = if known { What::Header { kind, typed } } else { What::Other };
+        let text = ["exthdr ", &kind.to_string(), if typed { " type" } else { "" }].concat();
+        self.r.load(e.or_0(1), Some(Value { what, text, len: 1, mask: None }));
     }
 
     /// What the rule has loaded for a translation: an address or a port.
@@ -217,9 +240,10 @@ impl ExprWalk<'_, '_> {
             self.r.say(&[" to :", &first.to_string(), "-", &last.to_string()]);
         }
         self.stage = Stage::Decided;
-        // NF_NAT_RANGE_MAP_IPS and _PROTO_SPECIFIED say no more than the rest.
-        match ports {
-            Ok(ports) if flags & !3 == 0 => self.r.rule.verdict = PacketVerdict::Nat(Nat { kind, to, ports }),
+        match (ports, picked(flags)) {
+            (Ok(ports), Some(pick)) => {
+                self.r.rule.verdict = PacketVerdict::Nat(Nat { kind, to, ports, pick });
+            }
             _ => self.r.fail("it translates addresses in a way that the language does not have"),
         }
     }
@@ -293,25 +317,30 @@ impl ExprWalk<'_, '_> {
     pub(super) fn reject(&mut self, e: ListedExpr<'_>) {
         let code = e.bytes(2).and_then(|code| code.first().copied()).unwrap_or(0);
         let answer = match (e.or_0(1), code, self.r.rule.family) {
-            (1, ..) => "tcp reset",
-            (2, 1, _) => "",
-            (0, 3, Some(Family::V4)) | (0, 4, Some(Family::V6)) => "",
-            (2, 0, _) => "icmpx no-route",
-            (2, 2, _) => "icmpx host-unreachable",
-            (2, 3, _) => "icmpx admin-prohibited",
+            (1, ..) => RESET,
+            (2, 0, _) | (0, 0, Some(_)) => NO_ROUTE,
+            (2, 1, _) | (0, 3, Some(Family::V4)) | (0, 4, Some(Family::V6)) => PORT_UNREACHABLE,
+            (2, 2, _) | (0, 1, Some(Family::V4)) | (0, 3, Some(Family::V6)) => HOST_UNREACHABLE,
+            (2, 3, _) | (0, 13, Some(Family::V4)) | (0, 1, Some(Family::V6)) => ADMIN_PROHIBITED,
             (0, ..) => "another icmp code",
             _ => return self.r.fail("it refuses in an unknown way"),
         };
-        self.r.say(&["reject with ", if answer.is_empty() { "port-unreachable" } else { answer }]);
+        self.r.say(&["reject with ", answer]);
         self.refuse(answer);
     }
 
+    /// Notes how it answers; what both families have is said by the verdict itself.
     fn refuse(&mut self, answer: &str) {
         self.stage = Stage::Decided;
-        let reset = answer == "tcp reset";
-        self.r.rule.verdict =
-            PacketVerdict::Reject(if reset { Reject::Reset } else { Reject::PortUnreachable });
-        self.answer = if reset { String::new() } else { answer.to_owned() };
+        let (reject, other) = match answer {
+            RESET => (Reject::Reset, ""),
+            NO_ROUTE => (Reject::With(Refusal::NoRoute), ""),
+            HOST_UNREACHABLE => (Reject::With(Refusal::HostUnreachable), ""),
+            ADMIN_PROHIBITED => (Reject::With(Refusal::AdminProhibited), ""),
+            PORT_UNREACHABLE => (Reject::USUAL, ""),
+            other => (Reject::USUAL, other),
+        };
+        (self.r.rule.verdict, self.answer) = (PacketVerdict::Reject(reject), other.to_owned());
     }
 
     #[inline(never)]
@@ -355,6 +384,9 @@ impl ExprWalk<'_, '_> {
                             self.r.add_ports(side, Ports::Ranges(ranges))
                         }
                         compat::CompatTest::States(bits) => self.r.add_states(bits),
+                        compat::CompatTest::NoStates { states, status } => {
+                            self.r.except_states(states, status)
+                        }
                         compat::CompatTest::Field(test) => {
                             self.r.add_test(test);
                             Ok(())
@@ -367,14 +399,14 @@ impl ExprWalk<'_, '_> {
                 self.r.say(&["target ", &shown(name)]);
                 self.changed(change);
             }
-            Some(compat::Xt::Nat(nat)) => self.translated(nat.kind, nat.to, Ok(nat.ports), 0),
+            Some(compat::Xt::Nat(nat, flags)) => self.translated(nat.kind, nat.to, Ok(nat.ports), flags),
             Some(compat::Xt::Log { prefix, to, detail }) => {
                 (self.r.rule.log_to, self.logs) = (to, detail);
                 self.r.say(&["log prefix \"", &shown(prefix.as_bytes()), "\""]);
                 self.logged(Some(&prefix));
             }
             Some(compat::Xt::Reject(answer)) => {
-                self.r.say(&["reject with ", if answer.is_empty() { "port-unreachable" } else { answer }]);
+                self.r.say(&["reject with ", answer]);
                 self.refuse(answer);
             }
             None => {
@@ -403,6 +435,19 @@ pub(super) fn verdict(code: i32, chain: &[u8]) -> (Option<PacketVerdict>, Option
 /// Whether a verdict ends the chain and decides nothing.
 pub(super) const fn leaves(code: i32) -> bool {
     matches!(code, libc::NFT_RETURN | libc::NFT_GOTO)
+}
+
+/// The mark that a rule sets, in the words of a plan: bits are set, or turned over.
+pub(super) fn marked(bits: u32, mask: u32) -> Option<Change> {
+    (bits & !mask == 0 || mask == 0).then_some(Change::Mark(bits, mask))
+}
+
+/// How an address or port is picked. NF_NAT_RANGE_MAP_IPS and _PROTO_SPECIFIED say no more than the rest.
+pub(super) fn picked(flags: u32) -> Option<Option<NatPick>> {
+    match flags & !3 {
+        0 => Some(None),
+        bits => NatPick::ALL.iter().find(|(_, bit)| *bit == bits).map(|(pick, _)| Some(*pick)),
+    }
 }
 
 /// A number of connections at the same time.

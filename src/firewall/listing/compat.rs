@@ -3,9 +3,12 @@
 //! structures (linux/netfilter/xt_*.h) are in the host's order. What has an option that is not read here is
 //! not understood.
 
+use super::act::{ADMIN_PROHIBITED, HOST_UNREACHABLE, NO_ROUTE, PORT_UNREACHABLE, RESET, marked, picked};
 use super::expr::until_nul;
 use super::reader::other_ports;
 use crate::base::range::{Family, Range};
+use crate::firewall::field::ROUTING;
+use crate::plan::field::ROUTING_TYPE;
 use crate::plan::listed::LogDetail;
 use crate::plan::{Change, Field, LogTarget, Nat, NatKind, PacketSide, Test};
 use crate::sys::nlattr::{u16_at, u32_at};
@@ -27,8 +30,9 @@ pub enum Xt {
         detail: LogDetail,
     },
     Change(Change),
-    Nat(Nat),
-    /// How it answers; empty = with port unreachable.
+    /// With the bits of how it picks.
+    Nat(Nat, u32),
+    /// How it answers.
     Reject(&'static str),
 }
 
@@ -40,6 +44,11 @@ pub enum CompatTest {
     },
     /// Bits as in `ct state` of nf_tables.
     States(u32),
+    /// None of these, nor of what NAT does, by bits of `ct status`.
+    NoStates {
+        states: u32,
+        status: u16,
+    },
     /// Anything else that one field has.
     Field(Test),
 }
@@ -70,9 +79,14 @@ pub fn read(kind: XtKind, name: &[u8], rev: u32, info: &[u8], family: Option<Fam
             field(Test { not: u32_at(info, 8)? != 0, ..Test::new(Field::Mac, vec![(address, address)]) })
         }
         (XtKind::Match, b"owner", 1) => owner(info),
+        (XtKind::Match, b"pkttype", 0) => {
+            let of = u8::try_from(u32_at(info, 0)?).ok().filter(|of| *of < 4)?;
+            number(Field::PacketType, of, u32_at(info, 4)? != 0)
+        }
+        (XtKind::Match, b"rt", 0) => routing(info),
         (XtKind::Target, b"MARK", 2) => {
             let (value, mask) = (u32_at(info, 0)?, u32_at(info, 4)?);
-            (value & !mask == 0).then_some(Xt::Change(Change::Mark(value, mask)))
+            marked(value, mask).map(Xt::Change)
         }
         (XtKind::Target, b"TCPMSS", 0) => {
             let size = u16_at(info, 0)?;
@@ -138,14 +152,16 @@ fn conntrack(info: &[u8], rev: u32) -> Option<Xt> {
     let (flags, inverse) = (u16_at(info, 146)?, u16_at(info, 148)?);
     let bits = if rev == 1 { u16::from(*info.get(150)?) } else { u16_at(info, 150)? };
     // Here, 64 and 128 are what NAT does, and 256 is untracked.
-    let test = match bits {
-        64 | 128 => {
-            CompatTest::Field(Test { not: true, ..Test::bits(Field::Status, 0, u128::from(bits >> 2)) })
+    let (nat, plain) = (bits & (64 | 128), u32::from(bits & 0x3f) | u32::from(bits >> 8) << 6);
+    let tests = match (inverse & STATE, nat) {
+        (0, 0) => vec![CompatTest::States(plain)],
+        (0, _) if plain != 0 => return None,
+        (0, _) => {
+            vec![CompatTest::Field(Test { not: true, ..Test::bits(Field::Status, 0, u128::from(nat >> 2)) })]
         }
-        _ if bits & (64 | 128) != 0 => return None,
-        _ => CompatTest::States(u32::from(bits & 0xff) | u32::from(bits >> 8) << 6),
+        (_, _) => vec![CompatTest::NoStates { states: plain, status: nat >> 2 }],
     };
-    (flags & !ALIAS == STATE && inverse == 0).then(|| Xt::Tests(vec![test]))
+    (flags & !ALIAS == STATE && inverse & !STATE == 0).then_some(Xt::Tests(tests))
 }
 
 fn field(test: Test) -> Option<Xt> {
@@ -188,6 +204,18 @@ fn kinds(info: &[u8]) -> Option<Xt> {
     Some(Xt::Tests(tests))
 }
 
+/// `ip6t_rt`: type, segments that are left, length; which of them count, and what is inverse.
+fn routing(info: &[u8]) -> Option<Xt> {
+    // What is left is always looked at.
+    (u32_at(info, 4)? == 0 && u32_at(info, 8)? == u32::MAX).then_some(())?;
+    let which = match (u32_at(info, 0)?, info.get(16..18)?) {
+        (kind @ 0..128, [1, 0]) => ROUTING_TYPE | u128::from(kind) << 8 | ROUTING,
+        (_, [0, 0]) => ROUTING,
+        _ => return None,
+    };
+    field(Test::new(Field::Header, vec![(which, which)]))
+}
+
 /// `xt_owner_match_info`: users, groups, which of them count, and what is inverse.
 fn owner(info: &[u8]) -> Option<Xt> {
     let (of, at, not) = match info.get(16..18)? {
@@ -215,7 +243,8 @@ fn nat(name: &[u8], rev: u32, info: &[u8], family: Family) -> Option<Xt> {
         return None;
     }
     let (at, first, last, ports) = if old { (4, 8, 12, 16) } else { (0, 4, 20, 36) };
-    let flags = u32_at(info, at).filter(|flags| *flags < 4)?;
+    let flags = u32_at(info, at)?;
+    let pick = picked(flags)?;
     let addr = |at: usize| Range::from_key(info.get(at..at + family.bytes())?);
     let port = |at: usize| Some(u16::from_be_bytes(info.get(at..at + 2)?.try_into().ok()?));
     let to = match flags & 1 {
@@ -223,7 +252,7 @@ fn nat(name: &[u8], rev: u32, info: &[u8], family: Family) -> Option<Xt> {
         _ => Some(Range::new(addr(first)?.first(), addr(last)?.first())?),
     };
     let ports = if flags & 2 == 0 { None } else { Some((port(ports)?, port(ports + 2)?)) };
-    Some(Xt::Nat(Nat { kind, to, ports }))
+    Some(Xt::Nat(Nat { kind, to, ports, pick }, flags))
 }
 
 /// `xt_log_info`: level, flags, prefix.
@@ -239,17 +268,14 @@ fn log(info: &[u8]) -> Option<Xt> {
 #[inline(never)]
 fn reject(with: u32, family: Option<Family>) -> Option<Xt> {
     Some(Xt::Reject(match (family?, with) {
-        (Family::V4, 3) | (Family::V6, 4) => "",
-        (Family::V4, 7) | (Family::V6, 6) => "tcp reset",
-        (Family::V4, 0) => "icmp net-unreachable",
-        (Family::V4, 1) => "icmp host-unreachable",
+        (Family::V4, 3) | (Family::V6, 4) => PORT_UNREACHABLE,
+        (Family::V4, 7) | (Family::V6, 6) => RESET,
+        (_, 0) => NO_ROUTE,
+        (Family::V4, 1) | (Family::V6, 3) => HOST_UNREACHABLE,
         (Family::V4, 2) => "icmp prot-unreachable",
         (Family::V4, 5) => "icmp net-prohibited",
         (Family::V4, 6) => "icmp host-prohibited",
-        (Family::V4, 8) => "icmp admin-prohibited",
-        (Family::V6, 0) => "icmpv6 no-route",
-        (Family::V6, 1) => "icmpv6 admin-prohibited",
-        (Family::V6, 3) => "icmpv6 addr-unreachable",
+        (Family::V4, 8) | (Family::V6, 1) => ADMIN_PROHIBITED,
         _ => return None,
     }))
 }

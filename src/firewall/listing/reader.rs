@@ -7,6 +7,7 @@ use super::sets::{self, Element};
 use crate::base::name::IfName;
 use crate::base::range::{Family, Range};
 use crate::firewall::field;
+use crate::plan::field::ROUTING_TYPE;
 use crate::plan::{
     Addresses, Field, Interfaces, PacketSide, PacketVerdict, Ports, Rule, TableOf, Test, Values, ct, meet,
 };
@@ -41,6 +42,11 @@ pub enum What {
     },
     /// One of those that a plan looks at in one way.
     Field(Field),
+    /// An extension header of IPv6: whether it is there, or its type.
+    Header {
+        kind: u8,
+        typed: bool,
+    },
     /// What kind of interface it came in by.
     Hardware,
     /// What the path's MTU leaves for segments.
@@ -82,6 +88,8 @@ pub struct RuleReader {
     pub text: String,
     /// Why it is no rule of a plan.
     pub bad: Option<String>,
+    /// States without a connection that it is for, too, whatever it asks of what NAT does.
+    pub alone: u8,
     /// Protocols; `None` = all.
     pub protos: Option<Vec<u8>>,
     uses_ports: bool,
@@ -102,6 +110,7 @@ impl RuleReader {
             rule,
             text: String::new(),
             bad: None,
+            alone: 0,
             protos: None,
             uses_ports: false,
             of,
@@ -134,7 +143,12 @@ impl RuleReader {
 
     /// What stands in a register.
     pub fn value(&self, register: u32) -> Option<Value> {
-        let from = word(register)?;
+        self.value_behind(register, 0)
+    }
+
+    /// What stands so many bytes behind the beginning of a register.
+    pub fn value_behind(&self, register: u32, bytes: usize) -> Option<Value> {
+        let from = word(register)? + u32::try_from(bytes / 4).ok()?;
         self.registers.iter().find(|(at, ..)| *at == from).map(|(.., value)| value.clone())
     }
 
@@ -160,6 +174,7 @@ impl RuleReader {
             {
                 Err("values of two lengths are compared".into())
             }
+            What::Header { kind, typed } => self.extension(kind, typed, test),
             What::Pair { of } => self.pair(of, value, test),
             What::Field(field) => self.field(field, value, test),
             What::Address { family, side } => self.address(family, side, value, test),
@@ -208,6 +223,23 @@ impl RuleReader {
             return Err("it looks at frames of any kind".into());
         }
         self.add_test(test);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn extension(&mut self, kind: u8, typed: bool, test: &FieldTest<'_>) -> Result<(), String> {
+        let which = match *test.keys {
+            [(&[1], &[1])] if !typed => (kind.into(), test.not),
+            [(&[0], &[0])] if !typed => (kind.into(), !test.not),
+            [(&[first], &[last])] if typed && first == last && first < 128 => {
+                (ROUTING_TYPE | u128::from(first) << 8 | u128::from(kind), test.not)
+            }
+            _ => return Err("it asks more of an extension header than the language does".into()),
+        };
+        if self.rule.family.replace(Family::V6).is_some_and(|family| family != Family::V6) {
+            return Err("it matches no packet".into());
+        }
+        self.rule.tests.push(Test { not: which.1, ..Test::new(Field::Header, vec![(which.0, which.0)]) });
         Ok(())
     }
 
@@ -395,14 +427,22 @@ impl RuleReader {
     #[inline(never)]
     fn states(&mut self, value: &Value, test: &FieldTest<'_>) -> Result<(), String> {
         let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_ne_bytes);
+        let all = || {
+            let same = test.keys.iter().all(|(first, last)| first == last);
+            let bits = test.keys.iter().try_fold(0, |all, (key, _)| Some(all | number(key)?));
+            bits.filter(|_| same)
+        };
         let bits = match (&value.mask, test.keys) {
+            // Likewise that none of them is, or that it is another one.
+            (Some(mask), [_]) if !test.not && all() == Some(0) => {
+                return self.except_states(number(mask).unwrap_or(0), 0);
+            }
+            (None, _) if test.not => return self.except_states(all().unwrap_or(0), 0),
             // nft asks whether one of the bits is set.
             (Some(mask), [(zero, last)]) if test.not && zero == last && number(zero) == Some(0) => {
                 number(mask)
             }
-            (None, keys) if !test.not && keys.iter().all(|(first, last)| first == last) => {
-                keys.iter().try_fold(0, |all, (key, _)| Some(all | number(key)?))
-            }
+            (None, _) => all(),
             _ => None,
         };
         self.add_states(bits.ok_or("states are excepted")?)
@@ -410,12 +450,25 @@ impl RuleReader {
 
     /// Goes on with packets in one of these states of the kernel.
     pub fn add_states(&mut self, bits: u32) -> Result<(), String> {
-        let known =
-            [(1, ct::INVALID), (2, ct::ESTABLISHED), (4, ct::RELATED), (8, ct::NEW), (64, ct::UNTRACKED)];
-        let ours = known.iter().filter(|(theirs, _)| bits & theirs != 0).fold(0, |all, (_, ours)| all | ours);
-        if bits == 0 || bits & !(15 | 64) != 0 {
-            return Err("the language does not know this state".into());
+        self.meet_states(states_of(bits)?)
+    }
+
+    /// Goes on with packets in none of these states, to whose connections NAT has done nothing of `status`.
+    /// What has no connection has no status.
+    pub fn except_states(&mut self, bits: u32, status: u16) -> Result<(), String> {
+        let known = if bits == 0 && status != 0 { 0 } else { states_of(bits)? };
+        self.meet_states(ct::ALL & !known)?;
+        let alone = self.rule.ct & (ct::INVALID | ct::UNTRACKED);
+        if status == 0 || alone == self.rule.ct {
+            return Ok(());
         }
+        self.rule.ct &= !alone;
+        self.rule.tests.push(Test::bits(Field::Status, 0, status.into()));
+        self.alone = alone;
+        Ok(())
+    }
+
+    fn meet_states(&mut self, ours: u8) -> Result<(), String> {
         self.rule.ct = if self.rule.ct == 0 { ours } else { self.rule.ct & ours };
         if self.rule.ct == 0 { Err("it matches no packet".into()) } else { Ok(()) }
     }
@@ -467,6 +520,15 @@ impl RuleReader {
             self.fail("it matches no packet");
         }
     }
+}
+
+/// States of the kernel in bits of the plan.
+fn states_of(bits: u32) -> Result<u8, String> {
+    let known = [(1, ct::INVALID), (2, ct::ESTABLISHED), (4, ct::RELATED), (8, ct::NEW), (64, ct::UNTRACKED)];
+    if bits == 0 || bits & !(15 | 64) != 0 {
+        return Err("the language does not know this state".into());
+    }
+    Ok(known.iter().filter(|(theirs, _)| bits & theirs != 0).fold(0, |all, (_, ours)| all | ours))
 }
 
 /// The first 32-bit word of a register.

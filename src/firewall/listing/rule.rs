@@ -16,8 +16,8 @@ use crate::plan::listed::{ChainTarget, ListedRule, LogDetail, RulePart};
 use crate::plan::{Addresses, Field, PacketSide, PacketVerdict, Ports, Rule, TableOf, Test};
 use crate::sys::nlattr::{self, attr, attrs};
 
-/// Verdicts of one map that become rules of their own.
-const VERDICTS_MAX: usize = 64;
+/// Elements of a map or list that become rules of their own.
+const ELEMENTS_MAX: usize = 64;
 /// Elements of a set that are shown.
 const SHOWN_MAX: usize = 16;
 
@@ -55,7 +55,8 @@ pub(super) struct ExprWalk<'a, 'c> {
     pub(super) answer: String,
     pub(super) logs: LogDetail,
     pub(super) leaves: bool,
-    pub(super) verdicts: Option<(Value, &'a [Element])>,
+    /// What is looked for in a map, or as several things together, and its elements.
+    pub(super) elements: Option<(Vec<Value>, &'a [Element])>,
     pub(super) r: RuleReader,
 }
 
@@ -69,7 +70,7 @@ pub fn read(context: &Context<'_>, expressions: &[u8], userdata: &[u8]) -> Liste
         answer: String::new(),
         logs: LogDetail::Usual,
         leaves: false,
-        verdicts: None,
+        elements: None,
         r,
     };
     walk.r.rule.origin = origin(userdata).unwrap_or(0);
@@ -187,6 +188,7 @@ impl<'a> ExprWalk<'a, '_> {
             3 => (What::Field(Field::Mark), 4),
             10 => (What::Field(Field::Uid), 4),
             11 => (What::Field(Field::Gid), 4),
+            field::META_PKTTYPE => (What::Field(Field::PacketType), 1),
             31 => (What::Field(Field::Day), 1),
             32 => (What::Field(Field::Time), 4),
             _ => (What::Number, 4),
@@ -368,12 +370,19 @@ impl<'a> ExprWalk<'a, '_> {
         };
         let map = e.bytes(3).is_some();
         let found = self.set(name);
+        if let Some((values, list)) = found.and_then(|set| self.together(e.or_0(2), set))
+            && (map || found.is_some_and(sets::ListedSet::anonymous) && !not)
+        {
+            values.iter().for_each(|value| self.r.say(&[&value.text, " ."]));
+            self.r.say(&[if map { "vmap" } else { "" }, " { ", &elements(What::Other, list), " }"]);
+            return self.each_element(e, values, list);
+        }
         match found.map(|set| &set.content) {
             Some(SetContent::List(list)) if map || found.is_some_and(sets::ListedSet::anonymous) => {
                 let vmap = if map { " vmap" } else { "" };
                 self.r.say(&[&value.text, vmap, sign, "{ ", &elements(value.what, list), " }"]);
                 if map {
-                    return self.vmap(e, value, list);
+                    return self.each_element(e, vec![value], list);
                 }
                 let keys: Vec<Keys<'_>> =
                     list.iter().map(|e| (e.first.as_slice(), e.last.as_slice())).collect();
@@ -416,30 +425,46 @@ impl<'a> ExprWalk<'a, '_> {
         }
     }
 
-    /// A verdict map becomes rules of their own, one for each verdict.
+    /// What stands side by side from a register on, if the keys of a set are several things together.
+    fn together(&self, register: u32, set: &'a sets::ListedSet) -> Option<(Vec<Value>, &'a [Element])> {
+        let SetContent::List(list) = &set.content else { return None };
+        let (mut values, mut at) = (Vec::new(), 0);
+        while at < set.key_len() {
+            let value = self.r.value_behind(register, at)?;
+            at += value.len.max(1).next_multiple_of(4);
+            values.push(value);
+        }
+        (values.len() > 1 && at == set.key_len()).then_some((values, list))
+    }
+
+    /// A verdict map, or a list of several things together, becomes rules of their own, one for each element.
     #[inline(never)]
-    fn vmap(&mut self, e: ListedExpr<'_>, value: Value, list: &'a [Element]) {
-        let verdicts = e.number(3) == Some(0) && list.iter().all(|e| e.verdict.is_some());
-        if !verdicts || self.stage != Stage::Matches || list.is_empty() || list.len() > VERDICTS_MAX {
+    fn each_element(&mut self, e: ListedExpr<'_>, values: Vec<Value>, list: &'a [Element]) {
+        let map = e.bytes(3).is_some();
+        let whole = list.iter().all(|e| e.verdict.is_some() == map) && (!map || e.number(3) == Some(0));
+        let alone = self.elements.is_none() && self.stage == Stage::Matches;
+        if !whole || !alone || list.is_empty() || list.len() > ELEMENTS_MAX {
             self.r.fail("it uses a map");
         }
-        self.stage = Stage::Decided;
-        self.leaves |= list.iter().any(|e| e.verdict.as_ref().is_none_or(|(code, _)| leaves(*code)));
-        self.verdicts = list.get(..list.len().min(VERDICTS_MAX)).map(|list| (value, list));
+        if map {
+            self.stage = Stage::Decided;
+            self.leaves |= list.iter().any(|e| e.verdict.as_ref().is_none_or(|(code, _)| leaves(*code)));
+        }
+        self.elements = list.get(..list.len().min(ELEMENTS_MAX)).map(|list| (values, list));
     }
 
     /// The rule as a whole: one for each protocol and for each verdict of a map.
     #[inline(never)]
     fn finish(mut self) -> ListedRule {
         let mut parts = Vec::new();
-        match self.verdicts.take() {
+        match self.elements.take() {
             None => {
                 self.r.finish();
                 self.parts(&mut parts);
             }
-            Some((value, list)) => {
+            Some((values, list)) => {
                 for element in list {
-                    self.element(&value, element, &mut parts);
+                    self.element(&values, element, &mut parts);
                 }
                 if list.len() > 1 && self.r.rule.log.is_some() {
                     self.r.fail(SHARED);
@@ -452,27 +477,45 @@ impl<'a> ExprWalk<'a, '_> {
         ListedRule { text: self.r.text, parts: self.r.bad.map_or(Ok(parts), Err), leaves: self.leaves }
     }
 
+    /// Adds a rule, and another one for what has no connection where the rule asks for what NAT does.
+    fn push(&self, rule: Rule, parts: &mut Vec<RulePart>) {
+        parts.push(self.part(rule));
+        if self.r.alone == 0 {
+            return;
+        }
+        if let Some(mut alone) = parts.last().cloned() {
+            alone.rule.ct = self.r.alone;
+            alone.rule.tests.retain(|test| test.field != Field::Status);
+            parts.push(alone);
+        }
+    }
+
     fn part(&self, rule: Rule) -> RulePart {
         RulePart { rule, to: self.to.clone(), answer: self.answer.clone(), logs: self.logs }
     }
 
-    /// One element of a verdict map.
+    /// One element of a map or list.
     #[inline(never)]
-    fn element(&mut self, value: &Value, element: &Element, parts: &mut Vec<RulePart>) {
-        let (rule, protos) = (self.r.rule.clone(), self.r.protos.clone());
-        let (verdict, to, _) = element
-            .verdict
-            .as_ref()
-            .map_or((None, None, String::new()), |(code, chain)| verdict(*code, chain));
+    fn element(&mut self, values: &[Value], element: &Element, parts: &mut Vec<RulePart>) {
+        let (rule, protos, to) = (self.r.rule.clone(), self.r.protos.clone(), self.to.clone());
         self.stage = Stage::Matches;
-        self.test(value, &[(&element.first, &element.last)], false);
+        let mut at = 0;
+        for value in values {
+            let part = |key: &'_ [u8]| key.get(at..at + value.len).unwrap_or(key).to_vec();
+            let (first, last) = (part(&element.first), part(&element.last));
+            self.test(value, &[(&first, &last)], false);
+            at += value.len.next_multiple_of(4);
+        }
         self.r.finish();
-        match verdict {
-            Some(verdict) => (self.r.rule.verdict, self.to) = (verdict, to),
-            None => self.r.fail("the language has no such verdict"),
+        if let Some((code, chain)) = &element.verdict {
+            let (verdict, to, _) = verdict(*code, chain);
+            match verdict {
+                Some(verdict) => (self.r.rule.verdict, self.to) = (verdict, to),
+                None => self.r.fail("the language has no such verdict"),
+            }
         }
         self.parts(parts);
-        (self.r.rule, self.r.protos) = (rule, protos);
+        (self.r.rule, self.r.protos, self.to) = (rule, protos, to);
     }
 
     fn parts(&self, parts: &mut Vec<RulePart>) {
@@ -485,7 +528,7 @@ impl<'a> ExprWalk<'a, '_> {
             let numbers = all.iter().map(|n| (u128::from(*n), u128::from(*n))).collect();
             rule.tests.push(Test::new(Field::Proto, numbers));
             rule.tests.sort_unstable();
-            parts.push(self.part(rule));
+            self.push(rule, parts);
             return;
         }
         for at in 0..protos.map_or(1, <[u8]>::len) {
@@ -500,7 +543,7 @@ impl<'a> ExprWalk<'a, '_> {
                     _ => None,
                 };
             }
-            parts.push(self.part(rule));
+            self.push(rule, parts);
         }
     }
 }

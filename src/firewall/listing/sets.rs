@@ -28,8 +28,10 @@ const ODD: [(i32, &str); 4] = [
     (64, "it maps to objects"),
     (libc::NFT_SET_EVAL, "packets change it"),
     (libc::NFT_SET_TIMEOUT, "its elements have timeouts"),
-    (128, "its keys are several things together"),
+    (CONCAT | libc::NFT_SET_INTERVAL, "its keys are ranges of several things together"),
 ];
+/// NFT_SET_CONCAT
+const CONCAT: i32 = 128;
 
 /// An element: keys from the first to the last, and what a verdict map says of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +112,8 @@ pub fn set(payload: &[u8], table: &[u8], owner: SetOwner) -> Option<ListedSet> {
     let name = until_nul(set.bytes(NAME)?);
     let flags = set.or_0(FLAGS).cast_signed();
     let key = (set.or_0(KEY_TYPE), set.or_0(KEY_LEN) as usize);
-    let odd = ODD.iter().find(|(flag, _)| flags & flag != 0).map(|(_, why)| SetContent::Odd((*why).into()));
+    let odd =
+        ODD.iter().find(|(flag, _)| flags & flag == *flag).map(|(_, why)| SetContent::Odd((*why).into()));
     let buckets = || std::str::from_utf8(name).ok().and_then(Name::new).map(SetContent::Buckets);
     let content = match odd {
         Some(odd) if owner == SetOwner::Ours && flags & libc::NFT_SET_EVAL != 0 => buckets().unwrap_or(odd),

@@ -237,7 +237,13 @@ pub fn reject_tcp() -> Expr {
 /// Refuses with ICMP or ICMPv6 port unreachable, whichever fits the packet.
 #[must_use]
 pub fn reject_icmpx() -> Expr {
-    reject(libc::NFT_REJECT_ICMPX_UNREACH, u8::try_from(libc::NFT_REJECT_ICMPX_PORT_UNREACH).unwrap_or(1))
+    reject_with(u8::try_from(libc::NFT_REJECT_ICMPX_PORT_UNREACH).unwrap_or(1))
+}
+
+/// Refuses with an error of ICMP or ICMPv6 (`NFT_REJECT_ICMPX_*`).
+#[must_use]
+pub fn reject_with(code: u8) -> Expr {
+    reject(libc::NFT_REJECT_ICMPX_UNREACH, code)
 }
 
 fn reject(kind: i32, code: u8) -> Expr {

@@ -26,6 +26,7 @@ enum Alternative {
     Sport(Ports),
     Dport(Ports),
     States(u8),
+    StatesAnd(u8, Test),
     Tests(Vec<Test>),
 }
 
@@ -65,7 +66,7 @@ impl Compiler<'_> {
                 }
             }
             for (list, bit, field) in
-                [(&rule.sport, not::SPORT, Field::Sport), (&rule.dport, not::DPORT, Field::Dport)]
+                [(&*rule.rare.sport, not::SPORT, Field::Sport), (&*rule.dport, not::DPORT, Field::Dport)]
             {
                 if rule.is_not(bit) {
                     no_ports(&mut parts, list, field)
@@ -74,7 +75,10 @@ impl Compiler<'_> {
                 }
             }
             if rule.ct != 0 {
-                with_each(&mut parts, states(rule.ct));
+                with_each(
+                    &mut parts,
+                    if rule.is_not(not::CT) { no_states(rule.ct) } else { states(rule.ct) },
+                );
             }
             for part in &mut parts {
                 part.tests.sort_unstable();
@@ -315,6 +319,10 @@ fn ranges(extra: &Extra, form: Form, field: Field, family: Option<Family>) -> Ve
             _ if field == Field::Icmp => {
                 all.extend(extra::icmp_types((first, last), family.unwrap_or(Family::V4)));
             }
+            _ if field == Field::Day && last >= extra::WEEK => {
+                all.push((first.into(), u128::from(extra::WEEK) - 1));
+                all.push((0, (last - extra::WEEK).into()));
+            }
             // Over midnight; the end is not in it.
             Form::Time if first > last => {
                 all.push((first.into(), 86_399));
@@ -355,6 +363,10 @@ impl Alternative {
             Alternative::Sport(list) => part.sport = Some(list),
             Alternative::Dport(list) => part.dport = Some(list),
             Alternative::States(bits) => part.ct = bits,
+            Alternative::StatesAnd(bits, test) => {
+                part.ct = bits;
+                part.tests.push(test);
+            }
             Alternative::Tests(tests) => part.tests.extend(tests),
         }
     }
@@ -369,6 +381,25 @@ fn states(bits: u8) -> Alternatives {
     }
     if status > 0 {
         all.push(Alternative::Tests(vec![Test { not: true, ..Test::bits(Field::Status, 0, status.into()) }]));
+    }
+    all
+}
+
+/// Every state but these. What has no connection is not translated, and not asked for that: it would match
+/// neither that nor its opposite.
+fn no_states(bits: u8) -> Alternatives {
+    let (others, status) = (ct::ALL & !bits, ct::status(bits));
+    if status == 0 {
+        return one(Alternative::States(others));
+    }
+    let alone = others & (ct::INVALID | ct::UNTRACKED);
+    let mut all = Alternatives::new();
+    if others > alone {
+        let plain = Test::bits(Field::Status, 0, status.into());
+        all.push(Alternative::StatesAnd(others & !alone, plain));
+    }
+    if alone > 0 {
+        all.push(Alternative::States(alone));
     }
     all
 }

@@ -6,9 +6,6 @@ use crate::base::range::Family;
 use crate::plan::listed::ListedRule;
 use crate::plan::{Addresses, Field, Interfaces, Rule, Test, Values, ct, meet};
 
-/// A packet has exactly one of these states.
-const ALL_STATES: u8 = ct::ESTABLISHED | ct::RELATED | ct::NEW | ct::INVALID | ct::UNTRACKED;
-
 /// What every packet has: where something is missing, neither a test nor its opposite matches.
 const ALWAYS: [Field; 8] = [
     Field::Proto,
@@ -66,7 +63,7 @@ pub(super) fn except(outer: &mut Rule, rule: &ListedRule, family: Option<Family>
         outer.tests.push(Test::none_of(Field::Proto, vec![(proto.into(), proto.into())]));
     }
     if rule.ct != 0 {
-        let others = !rule.ct & ALL_STATES;
+        let others = !rule.ct & ct::ALL;
         outer.ct = if outer.ct == 0 { others } else { outer.ct & others };
         if outer.ct == 0 {
             return Ok(false);

@@ -4,13 +4,12 @@
 
 use super::flat::{ChainEnd, Flat, Following, Jump, flatten, has_unknown_way_out};
 use super::state::{ExportPass, FlatState};
-use super::{Export, chains};
+use super::{Export, ExportCounts, chains};
 use crate::base::name::{NAME_MAX, Name};
 use crate::plan::listed::{ChainTarget, ListedChain, RulePart};
 use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{Direction, PacketVerdict, Rule};
 use crate::ruleset::ast::Statement;
-use crate::ruleset::words::LOST;
 use std::ops::Range;
 
 /// A chain that is a group.
@@ -22,8 +21,25 @@ pub(super) struct GroupChain {
     name: Name,
     end: ChainEnd,
     rules: Vec<Flat>,
-    /// The lines that say them.
+    /// What says them.
+    said: GroupLines,
+}
+
+/// Where a group stands in an export, and what was counted of it there.
+#[derive(Default)]
+struct GroupLines {
+    /// The line that declares it.
+    declared: usize,
+    /// Those of its rules.
     lines: Range<usize>,
+    counts: ExportCounts,
+}
+
+/// A statement that leads to a group.
+pub(super) struct GroupLead {
+    /// The group that it stands in itself.
+    of: Option<Name>,
+    to: Name,
 }
 
 impl Jump<'_> {
@@ -57,7 +73,7 @@ fn of_chain(jump: &mut Jump<'_>, at: usize) -> Option<(Name, ChainEnd)> {
     let left = jump.inside(chain, Following::Nothing, &Rule::new(PacketVerdict::Next), &mut rules);
     jump.depth -= 1;
     let end = jump.end(chain, left.ok()?);
-    let group = GroupChain { table: table.title.clone(), at, name, end, rules, lines: 0..0 };
+    let group = GroupChain { table: table.title.clone(), at, name, end, rules, said: GroupLines::default() };
     jump.state.groups.push(group);
     Some((name, end))
 }
@@ -78,17 +94,28 @@ impl Export<'_> {
         if !settled {
             return;
         }
+        let first = self.out.lines.len();
         self.out.lines.extend(groups.iter().map(|group| Statement::Group(group.name).to_string()));
-        for group in &mut groups {
-            let (rules, first) = (std::mem::take(&mut group.rules), self.out.lines.len());
+        for (at, group) in groups.iter_mut().enumerate() {
+            let (rules, before) = (std::mem::take(&mut group.rules), self.out.counts);
+            let from = self.out.lines.len();
             if let Some(table) = self.tables.iter().find(|table| table.title == group.table) {
                 self.of = Some(group.name);
                 self.flat_rules(Direction::Fwd, table, rules);
                 self.of = None;
             }
-            group.lines = first..self.out.lines.len();
+            let lines = from..self.out.lines.len();
+            group.said = GroupLines { declared: first + at, lines, counts: self.out.counts.since(before) };
         }
         self.flat.groups = groups;
+    }
+
+    /// Notes to which groups a statement for these rules leads.
+    pub(super) fn note_leads(&mut self, rules: &[Flat]) {
+        let parts = rules.iter().filter_map(|rule| rule.parts.as_deref().ok()).flatten();
+        let names = parts.filter_map(|part| Name::new(part.to.as_ref()?.chain.strip_prefix(GROUP_PREFIX)?));
+        let of = self.of;
+        self.leads.extend(names.map(|to| GroupLead { of, to }));
     }
 
     /// Takes groups out again that nothing leads to, since the rule that would have was refused in the end:
@@ -97,20 +124,17 @@ impl Export<'_> {
         let mut declared = Vec::new();
         // Those that lead to others come behind them, and the lines of groups behind those that declare them.
         for group in std::mem::take(&mut self.flat.groups).into_iter().rev() {
-            let leads = ["action=group:", group.name.as_str()].concat();
-            if self.out.lines.iter().any(|line| line.split(' ').nth(2) == Some(leads.as_str())) {
+            if self.leads.iter().any(|lead| lead.to == group.name) {
                 continue;
             }
-            for line in self.out.lines.drain(group.lines) {
-                let lost = line.starts_with(LOST);
-                self.out.said -= usize::from(line.starts_with("rule "));
-                self.out.lost -= usize::from(lost);
-                self.out.unsaid -= usize::from(lost || line.starts_with('#'));
-            }
-            declared.push(Statement::Group(group.name).to_string());
+            self.leads.retain(|lead| lead.of != Some(group.name));
+            self.out.lines.drain(group.said.lines);
+            self.out.counts = self.out.counts.since(group.said.counts);
+            declared.push(group.said.declared);
             self.flat.lost.push((group.table, group.at));
         }
-        self.out.lines.retain(|line| !declared.contains(line));
+        // The last one comes first.
+        declared.into_iter().for_each(|at| drop(self.out.lines.remove(at)));
     }
 
     fn follow_all(&mut self) {

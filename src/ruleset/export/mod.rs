@@ -39,6 +39,15 @@ const NOWHERE: StatementPlace = StatementPlace { file: 0, line: 0 };
 pub struct Exported {
     /// The lines of a rule set, without newlines.
     pub lines: Vec<String>,
+    /// How many lines are of which kind.
+    pub counts: ExportCounts,
+    /// Hooks of which a packet comes to several chains.
+    pub meet: Vec<&'static str>,
+}
+
+/// How many lines of an export are of which kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExportCounts {
     /// Statements of rules.
     pub said: usize,
     /// Comments in place of what cannot be said.
@@ -46,8 +55,17 @@ pub struct Exported {
     /// Those among them that drop or refuse packets; each has a statement that is an error until somebody
     /// deletes it.
     pub lost: usize,
-    /// Hooks of which a packet comes to several chains.
-    pub meet: Vec<&'static str>,
+}
+
+impl ExportCounts {
+    /// What has come behind others, or is left without them.
+    fn since(self, others: ExportCounts) -> ExportCounts {
+        ExportCounts {
+            said: self.said - others.said,
+            unsaid: self.unsaid - others.unsaid,
+            lost: self.lost - others.lost,
+        }
+    }
 }
 
 /// What statements are for.
@@ -168,6 +186,8 @@ struct Export<'a> {
     out: Exported,
     /// Chains whose rules stand elsewhere already, and those that a rule could not be followed into.
     flat: state::FlatState,
+    /// The statements so far that lead to groups.
+    leads: Vec<groups::GroupLead>,
     /// No packet of loopback comes to the rules that are looked at, if they do not name it.
     apart: bool,
     /// The group whose rules are looked at.
@@ -209,7 +229,8 @@ impl<'a> Export<'a> {
             }
         }
         let (out, flat) = (Exported::default(), state::FlatState::default());
-        Export { tables, sets, lost, out, flat, apart: false, of: None, purpose: ExportPurpose::File }
+        let (leads, purpose) = (Vec::new(), ExportPurpose::File);
+        Export { tables, sets, lost, out, flat, leads, apart: false, of: None, purpose }
     }
 
     fn comment(&mut self, text: &str) {
@@ -217,7 +238,7 @@ impl<'a> Export<'a> {
     }
 
     fn unsaid(&mut self, why: &str, what: &str) {
-        self.out.unsaid += 1;
+        self.out.counts.unsaid += 1;
         self.comment(&["cannot be expressed: ", why, ": ", what].concat());
     }
 
@@ -227,14 +248,14 @@ impl<'a> Export<'a> {
         if !stops || self.compares() {
             return self.unsaid(why, &what);
         }
-        self.out.unsaid += 1;
-        self.out.lost += 1;
+        self.out.counts.unsaid += 1;
+        self.out.counts.lost += 1;
         let text = ["cannot be expressed: ", why, ": ", &what].concat();
         self.out.lines.push([LOST, " action=drop # ", &harmless(&text)].concat());
     }
 
     fn statement(&mut self, text: String) {
-        self.out.said += 1;
+        self.out.counts.said += 1;
         self.out.lines.push(text);
     }
 
@@ -308,12 +329,16 @@ impl<'a> Export<'a> {
             // Three rules that log and reject, or two, may be one statement.
             let several = rule.one().is_some_and(begins_several);
             if let Some((text, len)) = self.joined(dir, rules.get(at..).filter(|_| several)) {
+                self.note_leads(rules.get(at..at + len).unwrap_or_default());
                 self.statement(text);
                 at += len;
                 continue;
             }
             match self.single(dir, rule) {
-                Ok(texts) => texts.into_iter().for_each(|text| self.statement(text)),
+                Ok(texts) => {
+                    self.note_leads(std::slice::from_ref(rule));
+                    texts.into_iter().for_each(|text| self.statement(text));
+                }
                 Err(why) => self.unsaid_rule(&why, table, &rule.chain, &rule.text),
             }
             at += 1;
@@ -337,18 +362,35 @@ impl<'a> Export<'a> {
         None
     }
 
+    /// Parts of a rule of others as one statement, or two for the sake of loopback.
+    #[inline(never)]
+    fn as_one(&self, dir: Direction, parts: Vec<RulePart>) -> Option<Vec<String>> {
+        let mut texts = Vec::new();
+        for parts in statement::with_loopback(dir, self.apart, parts) {
+            let base: Vec<&RulePart> = parts.iter().collect();
+            let group = RuleGroup { dir, base: &base, own: &[], origin: 0, apart: self.apart, of: self.of };
+            texts.push(statement::rule(&self.sets, group)?);
+        }
+        Some(texts)
+    }
+
     /// The statements for one rule of others.
     #[inline(never)]
     fn single(&self, dir: Direction, rule: &Flat) -> Result<Vec<String>, String> {
         let mut texts = Vec::new();
-        for part in rule.parts.as_ref().map_err(Clone::clone)? {
-            let (parts, note) = answered(part)?;
+        let parts = rule.parts.as_ref().map_err(Clone::clone)?;
+        let plain = |part: &RulePart| part.answer.is_empty() && part.logs == LogDetail::Usual;
+        // States that are excepted are two rules of the kernel.
+        if parts.len() == 2
+            && parts.iter().all(plain)
+            && let Some(texts) = self.as_one(dir, parts.clone())
+        {
+            return Ok(texts);
+        }
+        for part in parts {
+            let (answered, note) = answered(part)?;
             let logs_more = part.logs == LogDetail::More;
-            for parts in statement::with_loopback(dir, self.apart, parts) {
-                let base: Vec<&RulePart> = parts.iter().collect();
-                let group =
-                    RuleGroup { dir, base: &base, own: &[], origin: 0, apart: self.apart, of: self.of };
-                let mut text = statement::rule(&self.sets, group).ok_or_else(|| why_not(&part.rule))?;
+            for mut text in self.as_one(dir, vec![answered]).ok_or_else(|| why_not(&part.rule))? {
                 if !note.is_empty() {
                     text.push_str(" # in the kernel answered with ");
                     text.push_str(&harmless(note));

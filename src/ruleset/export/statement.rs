@@ -273,7 +273,7 @@ pub(super) fn policy_rejects(parts: &[&RulePart]) -> bool {
     let [first, last] = parts else { return false };
     let mut reset = plan::Rule::new(PacketVerdict::Reject(Reject::Reset));
     reset.proto = Some(proto::TCP);
-    first.rule == reset && last.rule == plan::Rule::new(PacketVerdict::Reject(Reject::PortUnreachable))
+    first.rule == reset && last.rule == plan::Rule::new(PacketVerdict::Reject(Reject::USUAL))
 }
 
 /// How many rules at the head of a chain of ours are for packets of loopback only and let none of them pass

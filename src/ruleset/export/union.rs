@@ -8,7 +8,8 @@ use crate::base::range::{Family, Range};
 use crate::plan::listed::RulePart;
 use crate::plan::run::GROUP_PREFIX;
 use crate::plan::{
-    Change, Direction, Field, Limit, LogTarget, NatKind, PacketVerdict, Rule, Test, Values, ct,
+    Change, Direction, Field, Limit, LogTarget, NatKind, NatPick, PacketVerdict, Refusal, Reject, Rule, Test,
+    Values, ct,
 };
 use crate::ruleset::RuleSet;
 use crate::ruleset::ast::{Action, Address, Extra, LimitOption, Port, Protos, RuleStatement, not, proto};
@@ -38,11 +39,16 @@ pub(super) fn union(sets: &RuleSet, group: RuleGroup<'_>) -> Option<RuleStatemen
         }
         if let PacketVerdict::Nat(nat) = part.verdict {
             rule.rare.to = (nat.to.is_some() || nat.ports.is_some()).then_some((nat.to, nat.ports));
+            let pick = NatPick::ALL.iter().find(|(pick, _)| nat.pick == Some(*pick));
+            extras.extend(pick.map(|(_, bit)| number(extra::at::PICK, (*bit).into(), (*bit).into())));
         }
         part.changes.iter().for_each(|change| changed(*change, &mut extras));
     }
     bounds(&mut rule, limit, ratelimit, &mut extras);
     (rule.proto, rule.not) = protos(group.base)?;
+    if let Some(refusal) = refusal(&group, &rule) {
+        extras.push(number(extra::at::WITH, refusal as u64, refusal as u64));
+    }
     // Whether `any` leaves out something that the rules would match.
     let named = !group.apart && group.of.is_none();
     let is_out = matches!(group.dir, Direction::Out | Direction::Post | Direction::Local);
@@ -55,7 +61,10 @@ pub(super) fn union(sets: &RuleSet, group: RuleGroup<'_>) -> Option<RuleStatemen
     for part in group.base {
         part.rule.tests.iter().try_for_each(|test| tested(&part.rule, test, &mut rule, &mut extras))?;
     }
-    extras.sort_by_key(|extra| extra.row);
+    if rule.is_not(not::CT) {
+        rule.ct ^= ct::ALL;
+    }
+    extras.sort_unstable_by_key(|extra| extra.row);
     if rule.extra_default_flags(&extras) {
         extras.retain(|extra| field(extra) != Some(Field::Flags));
     }
@@ -123,6 +132,20 @@ fn action(group: RuleGroup<'_>) -> Option<Action> {
         }
     }
     action
+}
+
+/// How the rules answer, where that is not what the language has by itself.
+fn refusal(group: &RuleGroup<'_>, rule: &RuleStatement) -> Option<Refusal> {
+    let verdicts = || group.own.iter().chain(group.base).map(|part| part.rule.verdict);
+    let refusal = verdicts().find_map(|verdict| match verdict {
+        PacketVerdict::Reject(Reject::With(refusal)) => Some(refusal),
+        _ => None,
+    })?;
+    let resets = verdicts().any(|verdict| verdict == PacketVerdict::Reject(Reject::Reset));
+    let numbers = rule.proto.numbers();
+    let has_tcp = numbers.is_empty() || numbers.contains(&proto::TCP) != rule.is_not(not::PROTO);
+    let usual = refusal == Refusal::PortUnreachable && (resets || !has_tcp);
+    (!usual).then_some(refusal)
 }
 
 /// The name of a dynamic set in the language.
@@ -203,12 +226,18 @@ fn protos(base: &[&RulePart]) -> Option<(Protos, u8)> {
 fn lists(sets: &RuleSet, base: &[&RulePart], rule: &mut RuleStatement) {
     // A part that asks for the kind of an address asks for no other.
     let without = |field: Field| -> Vec<&RulePart> {
-        let kind = |part: &&&RulePart| part.rule.tests.iter().any(|test| test.field == field && !test.not);
+        let side = if field == Field::SrcKind { Field::Src } else { Field::Dst };
+        let kind = |part: &&&RulePart| {
+            !asks(&part.rule, side) && part.rule.tests.iter().any(|test| test.field == field && !test.not)
+        };
         base.iter().filter(|part| !kind(part)).copied().collect()
     };
     rule.src = addresses(sets, &without(Field::SrcKind), |r| &r.src).into();
     rule.dst = addresses(sets, &without(Field::DstKind), |r| &r.dst).into();
-    rule.sport = ports(base, |r| &r.sport).into();
+    let sports = ports(base, |r| &r.sport);
+    if !sports.is_empty() {
+        rule.rare.sport = sports;
+    }
     rule.dport = ports(base, |r| &r.dport).into();
     for part in base {
         for test in &part.rule.tests {
@@ -242,14 +271,17 @@ fn lists(sets: &RuleSet, base: &[&RulePart], rule: &mut RuleStatement) {
 /// Adds what a condition asks for; `None` if that cannot be said.
 fn tested(part: &Rule, test: &Test, rule: &mut RuleStatement, extras: &mut Vec<Extra>) -> Option<()> {
     let of_ports = |rule: &mut RuleStatement, bit: u8, all: Vec<Port>| {
-        let list = if bit == not::SPORT { &mut rule.sport } else { &mut rule.dport };
+        let list = if bit == not::SPORT { &*rule.rare.sport } else { &*rule.dport };
         let mut known = if rule.not & bit > 0 { list.to_vec() } else { Vec::new() };
         for one in all {
             if !known.contains(&one) {
                 known.push(one);
             }
         }
-        *list = known.into();
+        match bit {
+            not::SPORT => rule.rare.sport = known,
+            _ => rule.dport = known.into(),
+        }
         rule.not |= bit;
     };
     match (test.field, &test.values) {
@@ -267,6 +299,12 @@ fn tested(part: &Rule, test: &Test, rule: &mut RuleStatement, extras: &mut Vec<E
                 }
             };
             of_ports(rule, bit, all);
+        }
+        (Field::SrcKind, Values::Ranges(ranges)) if asks(part, Field::Src) => {
+            return numbers(part, Field::SrcKind, test, ranges, extras);
+        }
+        (Field::DstKind, Values::Ranges(ranges)) if asks(part, Field::Dst) => {
+            return numbers(part, Field::DstKind, test, ranges, extras);
         }
         (Field::SrcKind | Field::DstKind, Values::Ranges(ranges)) => {
             let is_source = test.field == Field::SrcKind;
@@ -286,13 +324,20 @@ fn tested(part: &Rule, test: &Test, rule: &mut RuleStatement, extras: &mut Vec<E
             let bits = [(ct::DNAT, 0x20), (ct::SNAT, 0x10)];
             let known = bits.iter().filter(|(_, bit)| test.mask & bit != 0);
             let (all, mask) = known.fold((0, 0), |(all, mask), (ours, bit)| (all | ours, mask | bit));
-            (mask == test.mask && test.not && *ranges == [(0, 0)]).then_some(())?;
+            (mask == test.mask && *ranges == [(0, 0)]).then_some(())?;
             rule.ct |= all;
+            rule.not |= if test.not { 0 } else { not::CT };
         }
         (field, Values::Ranges(ranges)) => return numbers(part, field, test, ranges, extras),
         _ => return None,
     }
     Some(())
+}
+
+/// Whether a rule asks for addresses of one side.
+fn asks(part: &Rule, side: Field) -> bool {
+    let list = if side == Field::Src { &part.src } else { &part.dst };
+    list.is_some() || part.tests.iter().any(|test| test.field == side)
 }
 
 /// Adds the numbers that a key of the table asks for.
@@ -321,10 +366,14 @@ fn numbers(
                     items.push((item, item));
                 }
             }
+            // There are words for each of them, and none for what is between.
+            _ if matches!(field, Field::SrcKind | Field::DstKind | Field::PacketType) => {
+                items.extend((first..=last).take(16).map(|number| (number, number)));
+            }
             _ => items.push((first, last)),
         }
     }
-    let plain = matches!(of.form, Form::Bits | Form::Flags | Form::One);
+    let plain = matches!(of.form, Form::Bits | Form::Flags | Form::One | Form::Header);
     if plain && items.len() != 1 || !plain && test.mask > 0 || of.form == Form::One && test.not {
         return None;
     }

@@ -3,49 +3,21 @@
 //! and text that is safe in a comment.
 
 use crate::plan::listed::{LogDetail, RulePart};
-use crate::plan::{Field, PacketVerdict, Reject, Rule};
+use crate::plan::{PacketVerdict, Reject, Rule};
 use crate::ruleset::ast::proto;
 
 /// Longest comment that shows a rule, bytes.
 const COMMENT_MAX: usize = 4096;
 
-/// The rules that refuse as the language does, and how the kernel's rule answers if that is another way. The
-/// same packets are refused.
+/// The rule that refuses as the language does, and how the kernel's answers if the language has no word for
+/// that. The same packets are refused.
 #[inline(never)]
-pub(super) fn answered(part: &RulePart) -> Result<(Vec<RulePart>, &str), &'static str> {
-    let tcp = Some(proto::TCP);
-    // Several protocols, TCP among them, are refused by two rules as all of them are.
-    let of_proto = |test: &crate::plan::Test| test.field == Field::Proto;
-    let listed = part.rule.tests.iter().find(|test| of_proto(test));
-    let other = listed.is_some_and(|test| test.passes(proto::TCP.into()) == Some(false));
-    let several = part.rule.proto.is_none() && !other;
-    let (mut all, mut one) = (Vec::new(), RulePart { logs: LogDetail::Usual, ..part.clone() });
-    let PacketVerdict::Reject(reject) = part.rule.verdict else { return Ok((vec![one], "")) };
-    let note = if part.answer.is_empty() { "icmpx port-unreachable" } else { part.answer.as_str() };
-    let note = match part.rule.proto {
-        proto if reject == Reject::Reset && proto != tcp => return Err("it resets what may not be TCP"),
-        None if other => part.answer.as_str(),
-        None if part.rule.limit.is_some() || part.rule.log.is_some() => {
-            return Err("it refuses every protocol, and limits or logs them");
-        }
-        proto if proto.is_some() && (proto != tcp || reject == Reject::Reset) => part.answer.as_str(),
-        _ => note,
-    };
-    one.answer.clear();
-    if several {
-        all.push(one.clone());
+pub(super) fn answered(part: &RulePart) -> Result<(RulePart, &str), &'static str> {
+    let one = RulePart { logs: LogDetail::Usual, answer: String::new(), ..part.clone() };
+    if part.rule.verdict == PacketVerdict::Reject(Reject::Reset) && part.rule.proto != Some(proto::TCP) {
+        return Err("it resets what may not be TCP");
     }
-    all.push(one);
-    for (i, one) in all.iter_mut().enumerate() {
-        // Of two, the first one is for TCP.
-        let reset = part.rule.proto == tcp || several && i == 0;
-        one.rule.verdict = PacketVerdict::Reject(if reset { Reject::Reset } else { Reject::PortUnreachable });
-        one.rule.proto = if reset { tcp } else { part.rule.proto };
-        if reset {
-            one.rule.tests.retain(|test| !of_proto(test));
-        }
-    }
-    Ok((all, note))
+    Ok((one, &part.answer))
 }
 
 /// Why a rule of a plan is no statement.

@@ -3,6 +3,7 @@
 
 use super::StatementReader;
 use crate::base::diag::Bad;
+use crate::base::range::Family;
 use crate::plan::{Direction, ct};
 use crate::ruleset::ast::{Action, Address, InterfaceList, Protos, RuleStatement};
 use crate::ruleset::extra::{self, at};
@@ -83,7 +84,7 @@ fn basics(rule: &RuleStatement) -> [Misfit; 7] {
     let ports = " needs a protocol with ports";
     let other = rule.family.is_some_and(|f| rule.proto_family().is_some_and(|p| p != f));
     [
-        misfit(key::SPORT, !rule.sport.is_empty() && !rule.has_ports(), ports, PORTS),
+        misfit(key::SPORT, !rule.rare.sport.is_empty() && !rule.has_ports(), ports, PORTS),
         misfit(key::DPORT, !rule.dport.is_empty() && !rule.has_ports(), ports, PORTS),
         misfit(
             key::RATELIMIT,
@@ -203,7 +204,7 @@ fn is_single(rule: &RuleStatement) -> bool {
         InterfaceList::Names { not, names } => *not || names.len() == 1,
         _ => matches!(list, InterfaceList::Any | InterfaceList::Every),
     };
-    let lists = [rule.src.len(), rule.dst.len(), rule.sport.len(), rule.dport.len()];
+    let lists = [rule.src.len(), rule.dst.len(), rule.rare.sport.len(), rule.dport.len()];
     rule.family.is_some()
         && rule.rare.ratelimit.is_none()
         && lists.iter().all(|len| *len < 2)
@@ -213,7 +214,7 @@ fn is_single(rule: &RuleStatement) -> bool {
 }
 
 /// What does not go with the keys that bound something, or that say where something goes.
-fn bounds(rule: &RuleStatement) -> [Misfit; 7] {
+fn bounds(rule: &RuleStatement) -> [Misfit; 8] {
     let has = |row: u8| rule.extra(row).is_some();
     let extra = |row: u8| key::EXTRA + usize::from(row);
     let limit = rule.rare.limit.is_some();
@@ -232,6 +233,12 @@ fn bounds(rule: &RuleStatement) -> [Misfit; 7] {
             "with action=log both bound the same",
         ),
         misfit(extra(at::CONNS), has(at::CONNS) && limit, " and limit", "write two rules"),
+        misfit(
+            extra(at::EXTHDR),
+            has(at::EXTHDR) && rule.only_family() == Some(Family::V4),
+            " in IPv4",
+            "extension headers are of IPv6",
+        ),
         misfit(
             extra(at::GROUP),
             has(at::GROUP) && has(at::LEVEL),

@@ -5,7 +5,7 @@ use super::items::{addresses, interfaces, ports};
 use super::{NONE, StatementReader};
 use crate::base::diag::{Bad, Checked};
 use crate::base::name::NAME_MAX;
-use crate::plan::Direction;
+use crate::plan::{Direction, ct};
 use crate::ruleset::ast::{Action, Extra, LimitOption, Protos, RuleStatement, not};
 use crate::ruleset::lex::Pair;
 use crate::ruleset::words::{self, expected, key};
@@ -37,9 +37,20 @@ impl<'a> StatementReader<'a, '_> {
         let bits = &mut rule.not;
         self.optional(key::SRC, "any", &mut |t| put(&mut rule.src, addresses(t, (not::SRC, bits))));
         self.optional(key::DST, "any", &mut |t| put(&mut rule.dst, addresses(t, (not::DST, bits))));
-        self.optional(key::SPORT, "any", &mut |t| put(&mut rule.sport, ports(t, (not::SPORT, bits))));
+        self.optional(key::SPORT, "any", &mut |t| {
+            put(&mut rule.rare.sport, ports(t, (not::SPORT, bits)).map(<[_]>::into_vec))
+        });
         self.optional(key::DPORT, "any", &mut |t| put(&mut rule.dport, ports(t, (not::DPORT, bits))));
-        self.optional(key::CT, "any", &mut |t| put(&mut rule.ct, value::states(t)));
+        self.optional(key::CT, "any", &mut |t| {
+            let list = t.strip_prefix('!');
+            rule.not |= if list.is_some() { not::CT } else { 0 };
+            let read = value::states(list.unwrap_or(t));
+            put(&mut rule.ct, read.map_err(|bad| bad.moved(usize::from(list.is_some()))))?;
+            if list.is_some() && rule.ct & ct::ALL == ct::ALL {
+                return Err(Bad::word(0, t, "leaves no state", "every packet has one of them"));
+            }
+            Ok(())
+        });
         self.optional(key::COMMENT, "", &mut |t| put(&mut rule.comment, value::comment(t)));
         self.optional(key::TO, "", &mut |t| put(&mut rule.rare.to, value::target(t).map(Some)));
         let names = self.names;

@@ -85,6 +85,8 @@ impl Evaluator {
             Load::Flags(port, flags) => {
                 (6, Some(port), if matches!(flags & 0x17, 0x02 | 0x10) { "new" } else { "invalid" })
             }
+            // What is behind a routing header.
+            Load::Raw(43) if v6 => (89, None, "new"),
             Load::Raw(number) => (number, None, "new"),
         };
         let word = |key: &str| rule.get(key).map_or("any", String::as_str);
@@ -104,7 +106,8 @@ impl Evaluator {
             && self.ports(word("dport"), ports)
             && (*dir == "out" || interface(word("iif"), iif, uplink))
             && (*dir == "in" || interface(word("oif"), oif, uplink))
-            && (word("ct") == "any" || word("ct").split(',').any(|one| one == state))
+            && (word("ct") == "any" || states(word("ct"), state))
+            && (word("exthdr") == "any" || v6 && header(word("exthdr"), shot.load))
     }
 
     fn addresses(&self, list: &str, addr: IpAddr) -> bool {
@@ -140,6 +143,19 @@ impl Evaluator {
         };
         list == "any" || list.split(',').any(is)
     }
+}
+
+/// A list of states.
+fn states(list: &str, state: &str) -> bool {
+    let (not, list) = list.strip_prefix('!').map_or((false, list), |list| (true, list));
+    list.split(',').any(|one| one == state) != not
+}
+
+/// A header before the protocol.
+fn header(word: &str, load: Load) -> bool {
+    let (not, word) = word.strip_prefix('!').map_or((false, word), |word| (true, word));
+    let is = matches!(load, Load::Raw(43)) && matches!(word, "rt" | "rt0");
+    is != not
 }
 
 /// A list of names and numbers of protocols.

@@ -188,7 +188,10 @@ pub const APART: [Item<&str>; 6] = [
     ("!lo", |i| i != "lo"),
     ("!v1,lo", |i| i == "v0"),
 ];
-const STATES: [Item<bool>; 5] = [
+const STATES: [Item<bool>; 8] = [
+    ("!new", |established| established),
+    ("!established,invalid,dnat", |established| !established),
+    ("!related,snat", |_| true),
     ("any", |_| true),
     ("new", |established| !established),
     ("established", |established| established),
@@ -196,7 +199,11 @@ const STATES: [Item<bool>; 5] = [
     ("related,invalid", |_| false),
 ];
 /// Of the protocol and whether it is IPv6.
-const PROTOCOLS: [Item<(Kind, bool)>; 11] = [
+const PROTOCOLS: [Item<(Kind, bool)>; 15] = [
+    ("esp,igmp,vrrp", |_| false),
+    ("!gre,112", |_| true),
+    ("ah,89", |_| false),
+    ("!esp,icmp,icmp6", |(kind, _)| kind != Kind::Ping),
     ("tcp,udp", |(kind, _)| kind != Kind::Ping),
     ("!tcp", |(kind, _)| kind != Kind::Tcp),
     ("!17,gre", |(kind, _)| kind != Kind::Udp),
@@ -229,6 +236,17 @@ const FLAGS: [Item<bool>; 4] = [
 ];
 const CODE_POINTS: [Item<bool>; 4] =
     [("cs0", |_| true), ("ef,cs1-cs3", |_| false), ("!ef", |_| true), ("0-63", |_| true)];
+/// Of packets that come in; of whether it is IPv6.
+const PACKET_TYPES: [Item<bool>; 4] =
+    [("host", |_| true), ("!host", |_| false), ("broadcast,multicast", |_| false), ("!broadcast", |_| true)];
+/// How those are answered who are refused: of these a sender hears at once.
+const ANSWERS: [&str; 2] = ["port-unreachable", "admin-prohibited"];
+const KINDS: [Item<IpAddr>; 4] = [
+    ("local", |a| LOCAL.contains(&a.to_string().as_str())),
+    ("!local", |a| !LOCAL.contains(&a.to_string().as_str())),
+    ("local,unicast", |_| true),
+    ("!multicast", |_| true),
+];
 const FAMILIES: [Item<bool>; 3] = [("any", |_| true), ("ip", |v6| !v6), ("ip6", |v6| v6)];
 
 impl Rule {
@@ -285,6 +303,7 @@ impl Rule {
             let text = format!("rule group=g action={action}");
             let mut rule = Rule { text, fate, group: Vec::new(), conditions: Vec::new(), bucket: None };
             rule.headers(rng);
+            rule.answer(rng);
             if rule.families_meet() {
                 return rule;
             }
@@ -302,6 +321,10 @@ impl Rule {
         let text = format!("rule dir={} action={action}", way.word());
         let mut rule = Rule { text, fate, group: Vec::new(), conditions: Vec::new(), bucket: None };
         let udp = rule.headers(rng);
+        rule.answer(rng);
+        if way != Way::Out && rng.u8(0..6) == 0 {
+            rule.one(rng, "pkttype", &PACKET_TYPES, |p| p.v6);
+        }
         // Loopback is never meant by a rule that does not name an interface.
         let without = |rule: &mut Rule| rule.conditions.push(Box::new(|p| p.iif != "lo"));
         if way != Way::Out {
@@ -328,6 +351,13 @@ impl Rule {
         rule
     }
 
+    /// How it answers, if it refuses.
+    fn answer(&mut self, rng: &mut fastrand::Rng) {
+        if self.text.contains("action=reject") && rng.bool() {
+            self.text += &format!(" with={}", pick(rng, &ANSWERS));
+        }
+    }
+
     /// Whether it leads to the group.
     pub fn is_leading(&self) -> bool {
         self.text.contains("action=group:g")
@@ -350,6 +380,11 @@ impl Rule {
             if !icmp && rng.u8(0..3) == 0 {
                 rule.list(rng, key, &ADDRESSES, of);
                 addresses = true;
+            }
+        }
+        for (key, of) in [("src-kind", (|p| p.src) as fn(&Seen) -> IpAddr), ("dst-kind", |p| p.dst)] {
+            if rng.u8(0..8) == 0 {
+                rule.one(rng, key, &KINDS, of);
             }
         }
         if !addresses && !icmp && rng.u8(0..3) == 0 {

@@ -177,7 +177,12 @@ impl Written {
             ("dst", rng.bool(), addresses(rng, family)),
             ("sport", has_ports && rng.bool(), ports(rng)),
             ("dport", has_ports && rng.bool(), ports(rng)),
-            ("ct", rng.bool(), list(rng, |rng| pick(rng, &STATES).to_owned())),
+            ("ct", rng.bool(), not(rng, |rng| list(rng, |rng| pick(rng, &STATES).to_owned()))),
+            ("pkttype", dir != "out" && rng.bool(), pick(rng, &["host", "!broadcast,multicast"]).to_owned()),
+            ("src-kind", rng.bool(), pick(rng, &["local,broadcast", "!unicast"]).to_owned()),
+            ("dst-kind", rng.bool(), pick(rng, &["multicast,anycast", "!local"]).to_owned()),
+            ("exthdr", family == "ip6" && rng.bool(), pick(rng, &HEADERS).to_owned()),
+            ("with", action == "reject" && rng.bool(), pick(rng, &ANSWERS).to_owned()),
             ("icmp", is_icmp && rng.bool(), not(rng, |rng| list(rng, |rng| pick(rng, &ICMP).to_owned()))),
             ("flags", proto == "tcp" && rng.bool(), pick(rng, &FLAGS).to_owned()),
             ("mark", rng.bool(), pick(rng, &["0x1", "5", "0x4000/0x4000", "!0x2/0xff", "0/1"]).to_owned()),
@@ -186,13 +191,17 @@ impl Written {
             ("ttl", rng.bool(), pick(rng, &["64", "!255", "1-3,9", "0"]).to_owned()),
             ("dscp", rng.bool(), pick(rng, &["ef", "cs1-cs3,46", "!af11", "0", "63"]).to_owned()),
             ("mac", dir != "out" && rng.bool(), pick(rng, &MACS).to_owned()),
-            ("days", rng.bool(), pick(rng, &["mon-fri", "sun,wed", "!sat", "0-6"]).to_owned()),
+            (
+                "days",
+                rng.bool(),
+                pick(rng, &["mon-fri", "sun,wed", "!sat", "0-6", "sat-sun", "mon-sun"]).to_owned(),
+            ),
             ("time", rng.bool(), pick(rng, &["08:00-18:30", "22:00-06:00,07:00-24:00"]).to_owned()),
             ("rpf", dir != "out" && rng.bool(), "fail".to_owned()),
             ("conns", is_counted, [&rng.u32(1..).to_string(), per_source].concat()),
             ("log-level", is_logged && is_icmp, pick(rng, &["info", "warn", "7", "0"]).to_owned()),
             ("log-group", is_logged && !is_icmp && rng.bool(), rng.u16(..).to_string()),
-            ("set-mark", rng.bool(), pick(rng, &["1", "0x10/0xf0", "0/0xff"]).to_owned()),
+            ("set-mark", rng.bool(), pick(rng, &["1", "0x10/0xf0", "0/0xff", "^3"]).to_owned()),
             ("mss", proto == "tcp" && dir != "in" && rng.bool(), pick(rng, &["pmtu", "1400"]).to_owned()),
             ("offload", action == "count" && dir == "fwd" && !is_grouped, "auto".to_owned()),
             ("comment", rng.bool(), comment_value),
@@ -251,6 +260,7 @@ impl Written {
             ("oif", dir != "pre" && rng.bool(), interfaces(rng)),
             ("dport", has_ports && rng.bool(), ports(rng)),
             ("mark", rng.bool(), "0x1".to_owned()),
+            ("pick", !matches!(action, "accept" | "count") && rng.bool(), pick(rng, &PICKS).to_owned()),
         ];
         let mut pairs = vec![("dir", dir.to_owned()), ("action", action.to_owned())];
         pairs.extend(all.into_iter().filter(|(_, is, _)| *is).map(|(key, _, value)| (key, value)));
@@ -263,6 +273,9 @@ const PROTOCOLS: [&str; 10] =
     ["all", "tcp", "udp", "icmp", "icmp6", "tcp,udp,132", "esp,gre,igmp,112", "!tcp", "icmp,icmp6", "!6,17"];
 const ICMP: [&str; 7] = ["ping", "nd", "errors", "echo-request", "13", "130-140", "packet-too-big"];
 const FLAGS: [&str; 5] = ["syn/fin,syn,rst,ack", "syn", "none/fin,syn", "!syn/syn", "syn,ack"];
+const HEADERS: [&str; 7] = ["hbh", "dst", "!frag", "mh", "!rt", "rt", "rt0"];
+const ANSWERS: [&str; 4] = ["no-route", "port-unreachable", "host-unreachable", "admin-prohibited"];
+const PICKS: [&str; 3] = ["random", "fully-random", "persistent"];
 const MACS: [&str; 3] = ["00:16:3e:12:34:56", "!00:16:3e:12:34:56,02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff"];
 
 /// One in four is of everything else.
