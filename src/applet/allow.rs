@@ -2,19 +2,22 @@
 //! `mef allow`, `disallow`, `deny`, `undeny`: local.conf is changed, and the kernel follows at once, with and
 //! without a daemon.
 
-use super::args::{STDIN, parse};
+mod check;
+
+use super::args::parse;
 use super::context::{LISTED_MAX, settings};
 use super::output::{Output, OutputError, OutputShape, failed};
 use super::target::{self, Safety};
-use crate::ban::{BanEntry, Scope};
+use crate::ban::Scope;
 use crate::base::clock::Wall;
-use crate::base::range::{Family, Range, any_meets, covers, merge, split};
+use crate::base::range::{Range, any_meets, merge, split};
 use crate::config::{ListEntry, ListKind, Settings, conf_files, duration};
 use crate::control::proto::Request;
-use crate::firewall::backend::View;
+use crate::enforce::Enforcer;
 use crate::firewall::end_connections;
-use crate::lists::{self, Edit, Exempt, Gone, LOCAL, ListTerms, ListTurn, Paths};
+use crate::lists::{self, Edit, Gone, LOCAL, ListTerms, ListTurn, Paths};
 use argh::FromArgs;
+use check::{droppable, meant, not_listed, only_in_force, permanently_banned, wanted};
 use std::path::Path;
 
 /// Put addresses on a list: allow = they are never dropped, deny = they always are.
@@ -138,24 +141,56 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
     if kind == ListKind::Deny && adds.is_some() {
         droppable(enforcer.guard(), &mut ranges, output)?;
     }
+    write(&change, &paths, &mut enforcer, &mut ranges, output)?;
+    if kind == ListKind::Allow {
+        // A daemon that does not watch the files is to know, too.
+        super::context::notify_daemon(Path::new(&settings.run_dir), &[Request::Lists]);
+        if adds.is_some() {
+            only_in_force(enforcer.guard(), &mut ranges, output)?;
+        }
+    }
+    report(&change, &ranges, output)?;
+    if !ranges.is_empty() {
+        super::context::changed(Path::new(&settings.run_dir), command, &ranges);
+    }
+    merge(&mut ranges);
+    match (kind, adds) {
+        (_, None) => note_other_files(&paths, kind, &ranges, output),
+        (ListKind::Deny, Some(_)) => {
+            end_what_is_denied(&settings, &mut enforcer, &safety, &ranges, change.shape, output)?
+        }
+        (ListKind::Allow, Some(_)) => {}
+    }
+    output.end()
+}
+
+/// Changes local.conf, and has the kernel follow. Of what is to be taken off, keeps what was there.
+fn write(
+    change: &AllowChange,
+    paths: &Paths,
+    enforcer: &mut Enforcer,
+    ranges: &mut Vec<Range>,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    let AllowChange { kind, adds, .. } = *change;
     let unwritten = |e| OutputError::Failed(format!("{}/{LOCAL}: {e}", paths.dir(kind).to_string_lossy()));
     let turn = match kind {
-        ListKind::Allow => ListTurn::within(&paths, kind, target::LIST_PATIENCE),
-        ListKind::Deny => ListTurn::wait(&paths, kind),
+        ListKind::Allow => ListTurn::within(paths, kind, target::LIST_PATIENCE),
+        ListKind::Deny => ListTurn::wait(paths, kind),
     };
-    let mut edit = Edit::open(&paths, kind, &turn).map_err(unwritten)?;
+    let mut edit = Edit::open(paths, kind, &turn).map_err(unwritten)?;
     let kept = paths.kept(kind);
     match adds {
-        Some(terms) => edit.add(&ranges, terms),
+        Some(terms) => edit.add(ranges, terms),
         None => {
-            let listed = edit.remove(&ranges);
-            let kept = kept.remove(LOCAL, &ranges).map_err(unwritten)?;
+            let listed = edit.remove(ranges);
+            let kept = kept.remove(LOCAL, ranges).map_err(unwritten)?;
             let mut gone = listed.iter().zip(&kept).map(|(listed, kept)| *listed || *kept);
             let mut missing = Vec::new();
             ranges.retain(|range| {
                 let is_gone = gone.next().unwrap_or(false);
                 missing.extend((!is_gone).then_some(*range));
-                is_gone || not_listed(range, &paths, kind, output)
+                is_gone || not_listed(range, paths, kind, output)
             });
             meant(enforcer.guard(), kind, &missing, output)?;
         }
@@ -174,180 +209,38 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
         kept.add(LOCAL, &more).map_err(unwritten)?;
     }
     edit.save(crate::sys::clock::wall()).map_err(unwritten)?;
-    let removed: &[Range] = if adds.is_none() { &ranges } else { &[] };
-    put(&mut enforcer, &paths, (kind, &turn, removed), output)?;
-    drop(turn);
-    // A daemon that does not watch the files is to know, too.
-    if kind == ListKind::Allow {
-        super::context::notify_daemon(Path::new(&settings.run_dir), &[Request::Lists]);
-    }
-    if adds.is_some() && kind == ListKind::Allow {
-        only_in_force(enforcer.guard(), &mut ranges, output)?;
-    }
-    report(&change, &ranges, output)?;
-    if !ranges.is_empty() {
-        super::context::changed(Path::new(&settings.run_dir), command, &ranges);
-    }
-    merge(&mut ranges);
-    if kind == ListKind::Deny && adds.is_some() {
-        let banned = permanently_banned(enforcer.guard(), &ranges)?;
-        if !banned.is_empty() {
-            super::unban::superseded(&settings, &banned, change.shape, output)?;
-        }
-    }
-    if adds.is_none()
-        && let Some((name, listed)) = find(&paths, kind, &ranges)
-    {
+    let removed: &[Range] = if adds.is_none() { ranges } else { &[] };
+    put(enforcer, paths, (kind, &turn, removed), output)
+}
+
+/// What was taken off local.conf may stand in another file, too.
+fn note_other_files(paths: &Paths, kind: ListKind, ranges: &[Range], output: &mut Output<'_>) {
+    if let Some((name, listed)) = find(paths, kind, ranges) {
         let word = if kind == ListKind::Allow { "allowed" } else { "denied" };
         output.note(&format_args!("{listed} is still {word}: it is in {name}"));
     }
-    if kind == ListKind::Deny && adds.is_some() && settings.kill_connections && !ranges.is_empty() {
+}
+
+/// Whoever is denied needs no ban any more, and keeps no connection.
+fn end_what_is_denied(
+    settings: &Settings,
+    enforcer: &mut Enforcer,
+    safety: &Safety,
+    ranges: &[Range],
+    shape: OutputShape,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    let banned = permanently_banned(enforcer.guard(), ranges)?;
+    if !banned.is_empty() {
+        super::unban::superseded(settings, &banned, shape, output)?;
+    }
+    if settings.kill_connections && !ranges.is_empty() {
         let ended: Vec<Range> = ranges.iter().flat_map(|range| split(range, safety.passing())).collect();
         if let Err(e) = end_connections(&ended, &Scope::ALL) {
             output.note(&e);
         }
     }
-    output.end()
-}
-
-/// Says the command that was meant, of those who are shut out otherwise than by a list.
-fn meant(
-    guard: &mut dyn View,
-    kind: ListKind,
-    missing: &[Range],
-    output: &mut Output<'_>,
-) -> Result<(), OutputError> {
-    for range in missing {
-        let mut is_banned = false;
-        guard.bans_of(range, &mut |_| is_banned = true).map_err(failed)?;
-        if is_banned {
-            output.note(&format_args!("{range} is banned: `mef unban {range}` ends that"));
-        }
-        let denied = guard.denied(&[*range]).map_err(failed)?.into_iter().flatten().next();
-        if let Some(list) = denied.filter(|_| kind == ListKind::Allow) {
-            output.note(&format_args!("{range} is on the deny list {list}: see mef undeny"));
-        }
-    }
     Ok(())
-}
-
-/// The addresses that are meant, and that may be listed.
-fn wanted(
-    change: &AllowChange,
-    safety: &Safety,
-    ipv6_prefix: u8,
-    output: &mut Output<'_>,
-) -> Result<Vec<Range>, OutputError> {
-    let AllowChange { kind, adds, .. } = *change;
-    let exempt = if kind == ListKind::Deny { Exempt::read() } else { Exempt::default() };
-    let mut ranges = Vec::new();
-    let mut take = |text: &str, place: &str, output: &mut Output<'_>| {
-        let range = match target::read(text, ipv6_prefix) {
-            Err(what) => {
-                output.problem(&format_args!("{place}{what}"));
-                return Ok(());
-            }
-            Ok(range) => range,
-        };
-        let why = || {
-            let force = adds.is_none_or(|terms| terms.force);
-            let objection = || safety.objection(&range).filter(|_| kind == ListKind::Deny).map(str::to_owned);
-            let wide = || too_wide(&range, kind).map(str::to_owned);
-            if force { None } else { objection().or_else(|| exempt.network_of(&range)).or_else(wide) }
-        };
-        if let Some(why) = why() {
-            output.problem(&format_args!("{place}{range} is {why}: not listed (use --force to override)"));
-            return Ok(());
-        }
-        if kind == ListKind::Deny
-            && adds.is_some()
-            && let Some(parts) = safety.passing_parts(&range)
-        {
-            output.note(&format_args!("{place}{range} is denied except {parts}: on the allow list"));
-        }
-        ranges.push(range);
-        Ok(())
-    };
-    for text in &change.addresses {
-        if text == STDIN {
-            target::each_stdin_line(output, &mut take)?;
-        } else {
-            take(text, "", output)?;
-        }
-    }
-    Ok(ranges)
-}
-
-/// Keeps those whose packets this kernel can drop.
-fn droppable(
-    guard: &mut dyn View,
-    ranges: &mut Vec<Range>,
-    output: &mut Output<'_>,
-) -> Result<(), OutputError> {
-    for family in Family::ALL {
-        if ranges.iter().any(|range| range.family() == family)
-            && let Some(why) = guard.cannot_drop(family).map_err(failed)?
-        {
-            ranges.retain(|range| {
-                let is_meant = range.family() == family;
-                if is_meant {
-                    output.problem(&format_args!("{range}: this kernel {why}: not listed"));
-                }
-                !is_meant
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Says why a range cannot be taken off.
-fn not_listed(range: &Range, paths: &Paths, kind: ListKind, output: &mut Output<'_>) -> bool {
-    match find(paths, kind, &[*range]) {
-        Some((name, listed)) if name == LOCAL => {
-            output.problem(&format_args!("{range} is part of {listed} in {LOCAL}: remove that"));
-        }
-        Some((name, listed)) => {
-            output.problem(&format_args!("{range} is not in {LOCAL}: {name} has {listed}"));
-        }
-        None => output.problem(&format_args!("{range} was not listed")),
-    }
-    false
-}
-
-/// Keeps those that the kernel lets pass now, and says which it does not.
-fn only_in_force(
-    guard: &mut dyn View,
-    ranges: &mut Vec<Range>,
-    output: &mut Output<'_>,
-) -> Result<(), OutputError> {
-    let mut allowed = guard.allowed().map_err(failed)?;
-    merge(&mut allowed);
-    ranges.retain(|range| {
-        let passes = covers(&allowed, range);
-        if !passes {
-            output.problem(&format_args!("{range} is not allowed: its line has no effect"));
-        }
-        passes
-    });
-    Ok(())
-}
-
-/// What is banned for good, on all ports, within ranges that are sorted and merged.
-fn permanently_banned(guard: &mut dyn View, ranges: &[Range]) -> Result<Vec<Range>, OutputError> {
-    let mut found = Vec::new();
-    let mut each = |ban: &BanEntry<'_>| {
-        if ban.left.is_none() && *ban.scope == Scope::ALL && covers(ranges, &ban.addr) {
-            found.push(ban.addr);
-        }
-    };
-    match ranges {
-        [] => Ok(()),
-        // One is looked up, however many others are banned.
-        [one] => guard.bans_of(one, &mut each),
-        _ => guard.list(&mut each),
-    }
-    .map_err(failed)?;
-    Ok(found)
 }
 
 fn report(change: &AllowChange, ranges: &[Range], output: &mut Output<'_>) -> Result<(), OutputError> {
@@ -367,15 +260,9 @@ fn report(change: &AllowChange, ranges: &[Range], output: &mut Output<'_>) -> Re
     Ok(())
 }
 
-/// What a list would refuse without `force`.
-fn too_wide(range: &Range, kind: ListKind) -> Option<&'static str> {
-    let wide = range.nets().any(|net| crate::config::too_wide(kind, &net));
-    wide.then_some("too large a part of the internet")
-}
-
 /// Has the kernel follow. What was taken off is not taken for something that is in force.
 fn put(
-    enforcer: &mut crate::enforce::Enforcer,
+    enforcer: &mut Enforcer,
     paths: &Paths,
     (kind, turn, removed): (ListKind, &ListTurn, &[Range]),
     output: &mut Output<'_>,

@@ -97,12 +97,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     // The newest first; those of one second by their addresses.
     rows.sort_by_key(|(age, _)| *age);
     if rows.is_empty() {
-        let such = if args.rule.is_some() || args.permanent || range.is_some() {
-            "no such ban is"
-        } else {
-            "no ban is"
-        };
-        output.note(&format_args!("{such} in force"));
+        let is_any = args.rule.is_none() && !args.permanent && range.is_none();
+        output.note(&if is_any { "no ban is in force" } else { "no such ban is in force" });
     } else if !args.json {
         line(output, &widths, HEAD.into_iter())?;
     }

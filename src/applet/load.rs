@@ -71,21 +71,14 @@ pub(super) fn load_by(
     let (saved, run_dir) = places(output);
     if args.boot {
         bans_at_boot(output);
-        if args.file.is_none()
-            && let Some(why) = none_at_boot(&saved)
-        {
-            if Path::new(DEFAULT_PATH).exists() {
-                output.note(&format_args!("{why}: it is left alone until `mef load`"));
-            }
+        if args.file.is_none() && is_left_alone(&saved, output) {
             return output.end();
         }
     }
     let boot = if args.boot { at_boot(&saved, output)? } else { None };
     let path = boot.as_deref().or(args.file.as_deref()).unwrap_or(DEFAULT_PATH);
-    let mut set = rulefile::read(
-        path,
-        if args.check { rulefile::CheckDepth::Thorough } else { rulefile::CheckDepth::Quick },
-    );
+    let depth = if args.check { rulefile::CheckDepth::Thorough } else { rulefile::CheckDepth::Quick };
+    let mut set = rulefile::read(path, depth);
     report(&set, output)?;
     let name = if path == STDIN { "standard input" } else { path };
     if args.check {
@@ -102,7 +95,7 @@ pub(super) fn load_by(
         if !args.boot {
             return Err(OutputError::Failed(["not loaded: ", why].concat()));
         }
-        output.note(&format_args!("the rules are not saved for the case of a trial: {why}"));
+        not_saved(why, output);
     }
     let turn = TrialTurn::take(&run_dir).map_err(OutputError::Failed)?;
     note_foreign(output);
@@ -121,10 +114,24 @@ pub(super) fn load_by(
         && keepable.is_ok()
         && let Err(e) = saved.keep(&text)
     {
-        output.note(&format_args!("the rules are not saved for the case of a trial: {e}"));
+        not_saved(&e, output);
     }
-    let sets = set.sets.len();
-    if args.json {
+    let (sets, shape) = (set.sets.len(), OutputShape::from(args.json));
+    loaded(name, (rules, parts, sets), shape, output)
+}
+
+fn not_saved(why: &dyn std::fmt::Display, output: &mut Output<'_>) {
+    output.note(&format_args!("the rules are not saved for the case of a trial: {why}"));
+}
+
+/// Says what was loaded: rules of the file, rules of the kernel that they are, and sets.
+fn loaded(
+    name: &str,
+    (rules, parts, sets): (usize, u32, usize),
+    shape: OutputShape,
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    if shape == OutputShape::Json {
         let object = object("loaded", name, rules, sets).number("kernel_rules", u64::from(parts));
         writeln!(output.out, "{}", object.finish())?;
     } else {
@@ -201,6 +208,15 @@ pub(super) fn none_at_boot(saved: &Saved) -> Option<&'static str> {
     }
     let none = saved.pending().is_none() && !Path::new(DEFAULT_PATH).exists();
     none.then_some("there is no mef.rules")
+}
+
+/// Whether no rule set is loaded at boot; says why one that is there is not.
+fn is_left_alone(saved: &Saved, output: &mut Output<'_>) -> bool {
+    let why = none_at_boot(saved);
+    if let Some(why) = why.filter(|_| Path::new(DEFAULT_PATH).exists()) {
+        output.note(&format_args!("{why}: it is left alone until `mef load`"));
+    }
+    why.is_some()
 }
 
 /// The rule set to load at boot in place of the usual one: a reboot loads nothing that nobody has confirmed.

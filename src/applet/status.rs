@@ -395,27 +395,36 @@ fn json(
     }
     writeln!(out, "{}", object.finish())?;
     for state in states {
-        let rule = answer.and_then(|a| a.rule(&state.name));
-        let sight = answer.and_then(|a| a.sight(&state.name));
-        let object = Object::new()
-            .text("rule", state.name.as_str())
-            .text("source", rule.map(|r| r.source))
-            .number("hits", rule.map(|r| r.hits))
-            .number("bans", rule.map(|r| r.bans))
-            .number("read", rule.and_then(|r| r.read))
-            .number("last", rule.and_then(|r| r.hit))
-            .flag("on", state.on)
-            .text("why", state.why.as_str())
-            .text("last_ban", rule.map(|r| r.last_ban).filter(|text| !text.is_empty()))
-            .text("kind", sight.map(|s| s.kind).filter(|kind| !kind.is_empty()))
-            .text("reads", sight.filter(|s| s.sight == Sight::Sees).map(|s| s.text))
-            .text("blind", sight.filter(|s| s.sight == Sight::Blind).map(|s| s.text));
-        let object = match sight.filter(|s| s.sight == Sight::Waits) {
-            Some(waiting) => object.text("waits", waiting.text),
-            None => object,
-        };
-        writeln!(out, "{}", object.finish())?;
+        writeln!(out, "{}", rule_object(state, answer).finish())?;
     }
+    json_of_daemon(out, answer)
+}
+
+/// A service rule.
+fn rule_object(state: &DaemonState, answer: Option<&DaemonAnswer>) -> Object {
+    let rule = answer.and_then(|a| a.rule(&state.name));
+    let sight = answer.and_then(|a| a.sight(&state.name));
+    let object = Object::new()
+        .text("rule", state.name.as_str())
+        .text("source", rule.map(|r| r.source))
+        .number("hits", rule.map(|r| r.hits))
+        .number("bans", rule.map(|r| r.bans))
+        .number("read", rule.and_then(|r| r.read))
+        .number("last", rule.and_then(|r| r.hit))
+        .flag("on", state.on)
+        .text("why", state.why.as_str())
+        .text("last_ban", rule.map(|r| r.last_ban).filter(|text| !text.is_empty()))
+        .text("kind", sight.map(|s| s.kind).filter(|kind| !kind.is_empty()))
+        .text("reads", sight.filter(|s| s.sight == Sight::Sees).map(|s| s.text))
+        .text("blind", sight.filter(|s| s.sight == Sight::Blind).map(|s| s.text));
+    match sight.filter(|s| s.sight == Sight::Waits) {
+        Some(waiting) => object.text("waits", waiting.text),
+        None => object,
+    }
+}
+
+/// What has gone wrong, and the DNSBLs.
+fn json_of_daemon(out: &mut dyn Write, answer: Option<&DaemonAnswer>) -> io::Result<()> {
     for ProblemLine { at, text } in answer.into_iter().flat_map(DaemonAnswer::problems) {
         writeln!(out, "{}", Object::new().text("problem", text).number("time", at).finish())?;
     }

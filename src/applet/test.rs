@@ -108,10 +108,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if rules.is_empty() || rules.len() != own.len() {
         return Err(OutputError::Told);
     }
-    let paths = Paths::of(&settings);
-    let allowed =
-        lists::allowed(&paths, &ListTurn::NOBODYS, Gone::Wait, &mut Vec::new, &mut |e| output.note(e));
-    let allowed = allowed.allowed;
+    let (paths, note): (_, lists::ListNote<'_>) = (Paths::of(&settings), &mut |e| output.note(e));
+    let allowed = lists::allowed(&paths, &ListTurn::NOBODYS, Gone::Wait, &mut Vec::new, note).allowed;
     // Those with programs first: they do not read what the others read.
     let mut both: Vec<_> = own.into_iter().zip(rules).collect();
     both.sort_by_key(|(rule, _)| rule.programs.is_empty());
@@ -135,15 +133,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
             output.problem(&format_args!("{file}: {e}"));
         }
     }
-    if let Some(e) = test.failed {
-        return Err(OutputError::Output(e));
-    }
-    test.report.summary(&test.counts(), output)?;
-    let others: u64 = test.groups.iter().map(|group| group.rehearsal.disbelieved()).sum();
-    if others > 0 {
-        output.note(&format_args!("{others} entries do not count: their sender is not the one they name"));
-    }
-    output.end()
+    test.end(output)
 }
 
 /// A log, or standard input.
@@ -224,6 +214,20 @@ struct TestRun<'a> {
 }
 
 impl TestRun<'_> {
+    /// Says what has come out.
+    fn end(self, output: &mut Output<'_>) -> Result<(), OutputError> {
+        if let Some(e) = self.failed {
+            return Err(OutputError::Output(e));
+        }
+        self.report.summary(&self.counts(), output)?;
+        let others: u64 = self.groups.iter().map(|group| group.rehearsal.disbelieved()).sum();
+        if others > 0 {
+            output
+                .note(&format_args!("{others} entries do not count: their sender is not the one they name"));
+        }
+        output.end()
+    }
+
     fn block(&mut self, block: &[u8], output: &mut Output<'_>) {
         if self.failed.is_some() {
             return;

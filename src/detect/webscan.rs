@@ -13,27 +13,22 @@
 //! back: a window ends at the newest request of its address. This module knows no clock, no format of a log
 //! and no firewall.
 
+mod counters;
+
 use super::DetectRule;
 use super::access::HttpRequest;
 use super::path::Path;
-use super::places::{HEAD, OffenderTable};
+use super::places::OffenderTable;
 use crate::base::clock::{Mono, Span};
 use crate::base::siphash::sip13;
 use crate::base::webscan::{Statuses, Threshold, WebscanSettings as Settings};
+use counters::{
+    COUNTERS, NEAR, PANES, ScanCounter, TICKS_MAX, TOLD, ThresholdKind, advance, count, different, last, see,
+    sum,
+};
 use ipnet::IpNet;
 use std::fmt::Write as _;
 use std::ops::Range;
-
-/// Panes of a window.
-const PANES: u64 = 8;
-/// The longest window in ticks, at most: times of fingerprints have 16 bits.
-const TICKS_MAX: u64 = 1 << 13;
-/// Words of a place in front of the counters: the time of the newest request, how near to a threshold, which
-/// thresholds were told.
-const LAST: usize = HEAD;
-const NEAR: usize = HEAD + 2;
-const TOLD: usize = HEAD + 3;
-const COUNTERS: usize = HEAD + 4;
 
 /// What an address did to be banned, or to be told of.
 pub struct Excess {
@@ -45,25 +40,6 @@ pub struct Excess {
     pub detect: bool,
     /// How long a first ban lasts; none: as the rule says.
     pub bantime: Option<Span>,
-}
-
-/// What is counted.
-#[derive(Clone, Copy, PartialEq)]
-enum ThresholdKind {
-    /// Requests within a window of panes of so many ticks.
-    Requests(u64),
-    Paths,
-    Tops,
-    Agents,
-}
-
-struct ScanCounter {
-    kind: ThresholdKind,
-    /// Of which requests.
-    statuses: Statuses,
-    /// Its words in a place.
-    at: usize,
-    len: usize,
 }
 
 /// The counters of a threshold.
@@ -215,78 +191,19 @@ impl ThresholdTable {
         if newest.saturating_sub(time) >= *longest {
             return None;
         }
-        let fingerprint = |text: &[u8]| u32::try_from(sip13(*key, text) >> 48).unwrap_or(0).max(1);
         let text = |range: &Range<usize>| line.get(range.clone()).unwrap_or_default();
-        let resolved = Path::new(text(&request.path));
+        let (path, agent) = (text(&request.path), text(&request.agent));
+        let asked = RequestText { path, agent, resolved: Path::new(path), status: request.status, key: *key };
         if is_created(line, request) {
-            // Whoever may write there looks first whether it is there already: no search for what others
-            // left.
-            for c in counters.iter().filter(|c| !c.statuses.has(request.status)) {
-                let text = match (c.kind, &resolved) {
-                    (ThresholdKind::Paths, Some(path)) => path.bytes(),
-                    (ThresholdKind::Tops, Some(path)) => path.top(),
-                    _ => continue,
-                };
-                let (words, print) = (place.get_mut(c.at..c.at + c.len), fingerprint(text));
-                words.into_iter().flatten().filter(|word| **word >> 16 == print).for_each(|word| *word = 0);
-            }
+            asked.forget(place, counters);
         }
-        let (mut print_path, mut print_top, mut print_agent) = (None, None, None);
-        for c in counters.iter().filter(|c| c.statuses.has(request.status)) {
-            let Some(words) = place.get_mut(c.at..c.at + c.len) else { continue };
-            match c.kind {
-                ThresholdKind::Requests(pane) => count(words, time / pane, newest / pane),
-                ThresholdKind::Paths => {
-                    let path = || resolved.as_ref().map_or(text(&request.path), Path::bytes);
-                    let print = *print_path.get_or_insert_with(|| fingerprint(path()));
-                    see(words, print, time, newest);
-                }
-                ThresholdKind::Tops => {
-                    let path = || resolved.as_ref().map_or(text(&request.path), Path::top);
-                    let print = *print_top.get_or_insert_with(|| fingerprint(path()));
-                    see(words, print, time, newest);
-                }
-                ThresholdKind::Agents => {
-                    let print = *print_agent.get_or_insert_with(|| fingerprint(text(&request.agent)));
-                    see(words, print, time, newest);
-                }
-            }
-        }
-        let (mut near, mut exceeded) = (0, None);
-        for (bit, (t, need)) in settings.thresholds.iter().zip(needs.iter()).enumerate() {
-            // A request with another status can only bring what is counted of all of them to its number.
-            if !t.statuses.has(request.status) && t.requests.max(t.paths).max(t.agents) == 0 {
-                continue;
-            }
-            let mut numbers = [0; 6];
-            // In 256ths of what is too much.
-            let mut part = 256;
-            for (number, &(counter, least)) in numbers.iter_mut().zip(&need.least) {
-                let Some(c) = counter.and_then(|at| counters.get(at)) else { continue };
-                let words = place.get(c.at..c.at + c.len).unwrap_or_default();
-                *number = match c.kind {
-                    ThresholdKind::Requests(_) => sum(words),
-                    _ => different(words, newest, need.ticks),
-                };
-                if least > 0 {
-                    part = part.min(u64::from(*number) * 256 / u64::from(least));
-                }
-            }
-            near = near.max(u32::try_from(part).unwrap_or(0));
-            let few = u64::from(numbers[3]) * 100 < u64::from(numbers[0]) * u64::from(t.share);
-            let reported = place.get(TOLD).is_some_and(|reported| reported >> bit & 1 == 1);
-            if part < 256 || few || t.detect && reported {
-                continue;
-            }
-            exceeded = Some((bit, t, numbers));
-            if !t.detect {
-                break;
-            }
-        }
+        asked.count(place, counters, time, newest);
+        let (near, exceeded) =
+            exceeded(&settings.thresholds, needs, counters, (place, newest), request.status);
         if let Some(word) = place.get_mut(NEAR) {
             *word = near.max(*word);
         }
-        let (bit, t, numbers) = exceeded?;
+        let Exceeded { bit, threshold: t, numbers } = exceeded?;
         if t.detect {
             if let Some(reported) = place.get_mut(TOLD) {
                 *reported |= 1 << bit;
@@ -294,13 +211,108 @@ impl ThresholdTable {
         } else {
             places.clear(addr);
         }
-        Some(Excess {
-            reason: reason(t, numbers),
-            requests: numbers[0],
-            detect: t.detect,
-            bantime: t.bantime,
-        })
+        let (reason, requests) = (reason(t, numbers), numbers[0]);
+        Some(Excess { reason, requests, detect: t.detect, bantime: t.bantime })
     }
+}
+
+/// What is counted of a request.
+struct RequestText<'a> {
+    path: &'a [u8],
+    agent: &'a [u8],
+    resolved: Option<Path>,
+    status: u16,
+    key: [u64; 2],
+}
+
+impl RequestText<'_> {
+    fn fingerprint(&self, text: &[u8]) -> u32 {
+        u32::try_from(sip13(self.key, text) >> 48).unwrap_or(0).max(1)
+    }
+
+    /// Whoever may write there looks first whether it is there already: no search for what others left.
+    fn forget(&self, place: &mut [u32], counters: &[ScanCounter]) {
+        for c in counters.iter().filter(|c| !c.statuses.has(self.status)) {
+            let text = match (c.kind, &self.resolved) {
+                (ThresholdKind::Paths, Some(path)) => path.bytes(),
+                (ThresholdKind::Tops, Some(path)) => path.top(),
+                _ => continue,
+            };
+            let (words, print) = (place.get_mut(c.at..c.at + c.len), self.fingerprint(text));
+            words.into_iter().flatten().filter(|word| **word >> 16 == print).for_each(|word| *word = 0);
+        }
+    }
+
+    fn count(&self, place: &mut [u32], counters: &[ScanCounter], time: u64, newest: u64) {
+        let (mut print_path, mut print_top, mut print_agent) = (None, None, None);
+        for c in counters.iter().filter(|c| c.statuses.has(self.status)) {
+            let Some(words) = place.get_mut(c.at..c.at + c.len) else { continue };
+            let print = match c.kind {
+                ThresholdKind::Requests(pane) => {
+                    count(words, time / pane, newest / pane);
+                    continue;
+                }
+                ThresholdKind::Paths => {
+                    let path = || self.resolved.as_ref().map_or(self.path, Path::bytes);
+                    *print_path.get_or_insert_with(|| self.fingerprint(path()))
+                }
+                ThresholdKind::Tops => {
+                    let path = || self.resolved.as_ref().map_or(self.path, Path::top);
+                    *print_top.get_or_insert_with(|| self.fingerprint(path()))
+                }
+                ThresholdKind::Agents => *print_agent.get_or_insert_with(|| self.fingerprint(self.agent)),
+            };
+            see(words, print, time, newest);
+        }
+    }
+}
+
+/// What was too much.
+struct Exceeded<'t> {
+    /// Which of the thresholds.
+    bit: usize,
+    threshold: &'t Threshold,
+    numbers: [u32; 6],
+}
+
+/// How near to a threshold an address is, in 256ths of what is too much, and the first that it is over.
+fn exceeded<'t>(
+    thresholds: &'t [Threshold],
+    needs: &[RequestNeeds],
+    counters: &[ScanCounter],
+    (place, newest): (&[u32], u64),
+    status: u16,
+) -> (u32, Option<Exceeded<'t>>) {
+    let (mut near, mut exceeded) = (0, None);
+    for (bit, (t, need)) in thresholds.iter().zip(needs).enumerate() {
+        // A request with another status can only bring what is counted of all of them to its number.
+        if !t.statuses.has(status) && t.requests.max(t.paths).max(t.agents) == 0 {
+            continue;
+        }
+        let (mut numbers, mut part) = ([0; 6], 256);
+        for (number, &(counter, least)) in numbers.iter_mut().zip(&need.least) {
+            let Some(c) = counter.and_then(|at| counters.get(at)) else { continue };
+            let words = place.get(c.at..c.at + c.len).unwrap_or_default();
+            *number = match c.kind {
+                ThresholdKind::Requests(_) => sum(words),
+                _ => different(words, newest, need.ticks),
+            };
+            if least > 0 {
+                part = part.min(u64::from(*number) * 256 / u64::from(least));
+            }
+        }
+        near = near.max(u32::try_from(part).unwrap_or(0));
+        let few = u64::from(numbers[3]) * 100 < u64::from(numbers[0]) * u64::from(t.share);
+        let reported = place.get(TOLD).is_some_and(|reported| reported >> bit & 1 == 1);
+        if part < 256 || few || t.detect && reported {
+            continue;
+        }
+        exceeded = Some(Exceeded { bit, threshold: t, numbers });
+        if !t.detect {
+            break;
+        }
+    }
+    (near, exceeded)
 }
 
 /// Whether the server took something in: created it, or put it in the place of what was there. Other answers
@@ -312,114 +324,6 @@ fn is_created(line: &[u8], request: &HttpRequest) -> bool {
 /// Whether a request is one of a method, which has a quote before it and a space behind.
 fn is_method(line: &[u8], request: &HttpRequest, method: &[u8]) -> bool {
     line.get(..request.path.start).is_some_and(|head| head.ends_with(method))
-}
-
-/// The time of the newest request.
-fn last(place: &[u32]) -> u64 {
-    match place.get(LAST..) {
-        Some([low, high, ..]) => u64::from(*high) << 32 | u64::from(*low),
-        _ => 0,
-    }
-}
-
-/// Makes room for what happens at `time`: what has left the windows is taken out. Returns the time of the
-/// newest request, this one included.
-fn advance(place: &mut [u32], counters: &[ScanCounter], time: u64, over: u64, longest: u64) -> u64 {
-    let before = last(place);
-    if time <= before {
-        return before;
-    }
-    if time - before >= over {
-        place.get_mut(NEAR..).unwrap_or_default().fill(0);
-    }
-    let sweep = time / TICKS_MAX != before / TICKS_MAX;
-    for c in counters {
-        let Some(words) = place.get_mut(c.at..c.at + c.len) else { continue };
-        match c.kind {
-            ThresholdKind::Requests(pane) => {
-                let (from, to) = (before / pane, time / pane);
-                for n in to.saturating_sub(PANES).max(from)..to {
-                    set(words, n + 1, 0);
-                }
-            }
-            // Before 16 bits of time begin anew.
-            _ if sweep => words.iter_mut().for_each(|word| {
-                if age(*word, time) > longest {
-                    *word = 0;
-                }
-            }),
-            _ => {}
-        }
-    }
-    if sweep && let Some(reported) = place.get_mut(TOLD) {
-        *reported = 0;
-    }
-    if let Some([low, high, ..]) = place.get_mut(LAST..) {
-        *low = u32::try_from(time & 0xffff_ffff).unwrap_or(0);
-        *high = u32::try_from(time >> 32).unwrap_or(0);
-    }
-    time
-}
-
-/// Pane `n` of a window: two share a word.
-fn pane(words: &[u32], n: u64) -> u32 {
-    let n = usize::try_from(n % PANES).unwrap_or(0);
-    words.get(n / 2).map_or(0, |word| word >> (n % 2 * 16) & 0xffff)
-}
-
-fn set(words: &mut [u32], n: u64, value: u32) {
-    let n = usize::try_from(n % PANES).unwrap_or(0);
-    if let Some(word) = words.get_mut(n / 2) {
-        *word = *word & !(0xffff << (n % 2 * 16)) | value << (n % 2 * 16);
-    }
-}
-
-fn count(words: &mut [u32], n: u64, newest: u64) {
-    if newest - n < PANES {
-        let value = (pane(words, n) + 1).min(0xffff);
-        set(words, n, value);
-    }
-}
-
-fn sum(words: &[u32]) -> u32 {
-    words.iter().map(|word| (word & 0xffff) + (word >> 16)).sum()
-}
-
-/// Ticks since a fingerprint was seen.
-fn age(word: u32, newest: u64) -> u64 {
-    newest.wrapping_sub(word.into()) & 0xffff
-}
-
-/// Notes a fingerprint: with those that are there, or in the place of the one that was not seen for longest.
-fn see(words: &mut [u32], print: u32, time: u64, newest: u64) {
-    let new = print << 16 | u32::try_from(time & 0xffff).unwrap_or(0);
-    let mut oldest = (0, 0);
-    for (at, word) in words.iter_mut().enumerate() {
-        if *word >> 16 == print {
-            if age(new, newest) < age(*word, newest) {
-                *word = new;
-            }
-            return;
-        }
-        let age = if *word == 0 { u64::MAX } else { age(*word, newest) };
-        if age > oldest.0 {
-            oldest = (age, at);
-        }
-    }
-    if oldest.0 >= age(new, newest)
-        && let Some(word) = words.get_mut(oldest.1)
-    {
-        *word = new;
-    }
-}
-
-/// Fingerprints seen within the last `ticks`.
-fn different(words: &[u32], newest: u64, ticks: u64) -> u32 {
-    let mut count = 0;
-    for &word in words {
-        count += u32::from(word != 0 && age(word, newest) < ticks);
-    }
-    count
 }
 
 /// `path-scan: 404 for 40 different paths, 95 percent of the requests in 60 s`

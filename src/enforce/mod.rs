@@ -5,30 +5,28 @@
 
 mod options;
 mod restore;
+mod save;
 mod settle;
+mod unban;
 mod unfound;
 
 pub use options::{Outside, all_options, journal, options, scope};
+pub use save::{Memory, SavedUntil};
+pub use unban::Lifted;
 
-use crate::ban::WhichBans;
-use crate::ban::{Ban, BanOutcome, BanReport, Failure, Repeat, Scope};
+use crate::ban::{Ban, BanOutcome, BanReport, Repeat, Scope};
 use crate::base::clock::{Span, Wall};
-use crate::base::range::{Range, merge, split};
+use crate::base::range::{Range, split};
 use crate::firewall::backend::Backend;
 use crate::firewall::end_connections;
 use crate::state::StateError;
-use crate::state::journal::{BanJournal, Compaction, Keep, PastEvents};
+use crate::state::journal::{BanJournal, Compaction, PastEvents};
 use crate::state::lock::{HeldLock, LockPart, StateLock};
 use crate::state::record::{BanRecord, JournalRecord};
-use crate::sys::clock;
-use ipnet::{IpNet, Ipv4Net};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
-use unfound::Unfound;
 
-/// Seconds between a compaction that failed and the next one.
-const RETRY: u64 = 300;
 /// Longest wait for the lock where there is no journal.
 const LOCK_WAIT_MAX: Duration = Duration::from_millis(250);
 /// The same while bans are put back.
@@ -60,38 +58,6 @@ pub struct Enforcer {
     doubts: bool,
     /// Those that were found to be so, until their lines are read again.
     unreported: Vec<(Range, String)>,
-}
-
-/// What became of liftings.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Lifted {
-    /// How many bans there were of each.
-    pub counts: Vec<usize>,
-    /// Whether the journal has them: if not, the bans come back when it is read.
-    pub written: bool,
-}
-
-/// What the journal is to keep of bans that have ended.
-#[derive(Clone, Copy)]
-pub struct Memory<'m> {
-    /// Seconds since their end at most.
-    pub keep: u64,
-    /// Which of them are of use.
-    pub worth: &'m dyn Fn(&BanRecord<'_>) -> bool,
-}
-
-impl Memory<'static> {
-    /// For who does not count bans: what others may want to count, for a year.
-    pub const OF_OTHERS: Memory<'static> = Memory { keep: 366 * 86_400, worth: &|entry| entry.bans > 0 };
-}
-
-/// How far the journal is to have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SavedUntil {
-    /// The system has it: it outlives this process.
-    System,
-    /// The disk has it: it outlives the system, too.
-    Disk,
 }
 
 /// What went wrong beside the kernel; the bans are in force nonetheless.
@@ -307,143 +273,6 @@ impl Enforcer {
         }
     }
 
-    /// Ends the bans of ranges: those inside them are over, wider ones get a hole.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn unban(&mut self, now: Wall, ranges: &[Range], note: WarnFn<'_>) -> Result<Lifted, Failure> {
-        let _held = self.hold(note);
-        // A dump of the kernel's may leave out what lies inside a network: the journal does not.
-        let is_wide = |range: &&Range| range.first() != range.last();
-        let wide: Vec<Range> = ranges.iter().filter(is_wide).copied().collect();
-        let mut remembered = Vec::new();
-        if !wide.is_empty() {
-            self.each_live(now, &mut |entry| {
-                let addr = Range::from(entry.addr);
-                remembered.extend(Some(addr).filter(|addr| wide.iter().any(|range| range.covers(addr))));
-            });
-        }
-        let mut counts = self.guard.unban(ranges, &remembered)?;
-        if counts.contains(&0) {
-            // The kernel may have lost it, or not have been given it yet by whoever puts bans back.
-            let unfound = Unfound::of(ranges, &counts);
-            self.each_live(now, &mut |entry| {
-                unfound.each(&Range::from(entry.addr), &mut |at| {
-                    counts.get_mut(at).into_iter().for_each(|count| *count = 1);
-                });
-            });
-        }
-        Ok(self.lifted(now, ranges, counts, note))
-    }
-
-    /// Ends bans that were made since a command has ended those before them, of these or of all that `which`
-    /// says. Those by hand stay: who unbans first and then bans means the ban.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn unban_again(
-        &mut self,
-        now: Wall,
-        (addr, which): (Option<&Range>, WhichBans),
-        note: WarnFn<'_>,
-    ) -> Result<Lifted, Failure> {
-        let _held = self.hold(note);
-        let Some(ranges) = self.not_by_hand(now, (addr, which)) else {
-            return Ok(Lifted { counts: Vec::new(), written: self.lift_all(which, note)? });
-        };
-        let counts = self.guard.unban(&ranges, &[])?;
-        Ok(self.lifted(now, &ranges, counts, note))
-    }
-
-    /// What of a range, or of all bans, nobody has banned by hand since a command has ended its bans, and has
-    /// written that into the journal; none if that is all bans.
-    fn not_by_hand(&mut self, now: Wall, (addr, which): (Option<&Range>, WhichBans)) -> Option<Vec<Range>> {
-        let (mut by_hand, mut bans) = (Vec::new(), Vec::new());
-        self.each_live(now, &mut |entry| {
-            if entry.rule.is_empty() {
-                by_hand.push(Range::from(entry.addr));
-            } else if addr.is_none() && (which == WhichBans::All || entry.until.is_some()) {
-                bans.push(Range::from(entry.addr));
-            }
-        });
-        merge(&mut by_hand);
-        bans.extend(addr);
-        let all = addr.is_none() && by_hand.is_empty();
-        (!all).then(|| bans.iter().flat_map(|range| split(range, &by_hand)).collect())
-    }
-
-    /// The journal hears of ends in the kernel. Who had no ban is no news, and nothing of him is to be put
-    /// back.
-    fn lifted(&mut self, now: Wall, ranges: &[Range], counts: Vec<usize>, note: WarnFn<'_>) -> Lifted {
-        let had = counts.iter().zip(ranges).filter(|(count, _)| **count > 0);
-        had.for_each(|(_, range)| self.remember_lifting(range, now, note));
-        Lifted { counts, written: self.write_lifting(note) }
-    }
-
-    fn remember_lifting(&mut self, range: &Range, now: Wall, note: WarnFn<'_>) {
-        for net in range.nets() {
-            self.remember(&JournalRecord::Note(net, now, ""), note);
-            self.remember(&JournalRecord::Unban(net), note);
-        }
-    }
-
-    /// Ends all bans, or those that have an end. Returns whether the journal has it.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn unban_all(&mut self, which: WhichBans, note: WarnFn<'_>) -> Result<bool, Failure> {
-        let _held = self.hold(note);
-        self.lift_all(which, note)
-    }
-
-    fn lift_all(&mut self, which: WhichBans, note: WarnFn<'_>) -> Result<bool, Failure> {
-        self.guard.unban_all(which)?;
-        self.remember_end(which, note);
-        Ok(self.write_lifting(note))
-    }
-
-    fn remember_end(&mut self, which: WhichBans, note: WarnFn<'_>) {
-        self.remember(&JournalRecord::Note(everybody(), clock::wall(), ""), note);
-        self.remember(cleared(which), note);
-    }
-
-    /// The journal takes in a lifting by a command, if that could not write it, or if bans that it has ended
-    /// may still be waiting here. Without an address it is all bans that `which` says.
-    pub fn remember_unban(
-        &mut self,
-        now: Wall,
-        (addr, which): (Option<&Range>, WhichBans),
-        written: bool,
-        note: WarnFn<'_>,
-    ) {
-        if written && self.pending() == 0 {
-            return;
-        }
-        let ranges = match addr {
-            // What the journal has by hand may be what was to end.
-            _ if !written => addr.map(|addr| vec![*addr]),
-            _ => self.not_by_hand(now, (addr, which)),
-        };
-        match ranges {
-            Some(ranges) => ranges.iter().for_each(|range| self.remember_lifting(range, now, note)),
-            None => self.remember_end(which, note),
-        }
-        self.late = true;
-    }
-
-    /// Hands liftings to the system at once; whether that could be done.
-    fn write_lifting(&mut self, note: WarnFn<'_>) -> bool {
-        let written = self.write();
-        self.late |= self.pending() > 0;
-        match written {
-            Ok(()) => self.may_write(),
-            Err(e) => {
-                note(&e);
-                false
-            }
-        }
-    }
-
     fn each_live(&mut self, now: Wall, each: &mut dyn FnMut(&BanRecord<'_>)) {
         if let Some(journal) = &mut self.journal {
             // What cannot be read is told when the bans are put back.
@@ -467,95 +296,6 @@ impl Enforcer {
         }
     }
 
-    /// Bytes that the journal has taken in and not yet written.
-    #[must_use]
-    pub fn pending(&self) -> usize {
-        self.journal.as_ref().map_or(0, BanJournal::pending)
-    }
-
-    /// Whether something waits that the journal has taken in, or that it had no room for.
-    #[must_use]
-    pub fn owes(&self) -> bool {
-        self.missed || self.pending() > 0
-    }
-
-    /// Whether the journal may be written; so it seems, too, where there is none.
-    #[must_use]
-    pub fn may_write(&self) -> bool {
-        !self.journal.as_ref().is_some_and(BanJournal::is_refused)
-    }
-
-    /// Hands what the journal has taken in to the system.
-    ///
-    /// # Errors
-    /// What cannot be written is kept for the next try.
-    pub fn save(&mut self, until: SavedUntil) -> Result<(), StateError> {
-        self.write()?;
-        self.catch_up()?;
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        match until {
-            SavedUntil::Disk => journal.sync(),
-            SavedUntil::System => Ok(()),
-        }
-    }
-
-    /// Begins a compaction of the journal if it is worth one.
-    ///
-    /// # Errors
-    /// It cannot begin, and will be tried again later.
-    pub fn begin_compaction(&mut self, now: Wall, memory: Memory<'_>) -> Result<(), StateError> {
-        let Some(journal) = &mut self.journal else { return Ok(()) };
-        if self.compaction.is_none() && now >= self.retry && journal.wants_compaction() {
-            let kept = Keep { ended: memory.keep, events: self.history.into() };
-            let begun = journal.compact(now, kept).map(Some);
-            self.compaction = self.failed(now, begun)?.flatten();
-        }
-        Ok(())
-    }
-
-    /// What became of a part of a compaction, `None` if it failed. That somebody else is at it is no error.
-    fn failed<T>(&mut self, now: Wall, result: Result<T, StateError>) -> Result<Option<T>, StateError> {
-        if result.is_err() {
-            self.retry = Wall(now.0.saturating_add(RETRY));
-        }
-        match result {
-            Ok(done) => Ok(Some(done)),
-            Err(StateError::Busy(_)) => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Whether a compaction is under way.
-    #[must_use]
-    pub fn compacts(&self) -> bool {
-        self.compaction.is_some()
-    }
-
-    /// Does the next part of a compaction, a fraction of a millisecond long.
-    ///
-    /// # Errors
-    /// It failed: the journal is as it was, and will be compacted another time.
-    pub fn compact(&mut self, now: Wall, memory: Memory<'_>) -> Result<(), StateError> {
-        if let (Some(journal), Some(compaction)) = (&mut self.journal, self.compaction.take()) {
-            let result = journal.compact_step(compaction, memory.worth);
-            self.compaction = self.failed(now, result)?.flatten();
-        }
-        Ok(())
-    }
-
-    /// As [`Enforcer::save`], for commands: compacts the journal, too, if it is worth it.
-    ///
-    /// # Errors
-    /// What cannot be written.
-    pub fn close(&mut self, now: Wall) -> Result<(), StateError> {
-        self.save(SavedUntil::System)?;
-        self.begin_compaction(now, Memory::OF_OTHERS)?;
-        while self.compacts() {
-            self.compact(now, Memory::OF_OTHERS)?;
-        }
-        Ok(())
-    }
-
     fn remember(&mut self, record: &JournalRecord<'_>, note: WarnFn<'_>) {
         if let Some(journal) = &mut self.journal
             && let Err(e) = journal.put(record)
@@ -564,19 +304,6 @@ impl Enforcer {
             note(&e);
         }
     }
-}
-
-/// The end of all bans, or of those that have one.
-fn cleared(which: WhichBans) -> &'static JournalRecord<'static> {
-    match which {
-        WhichBans::All => &JournalRecord::Clear,
-        WhichBans::Timed | WhichBans::ButThrottled => &JournalRecord::ClearTimed,
-    }
-}
-
-/// Whom a note about the end of all bans names.
-fn everybody() -> IpNet {
-    IpNet::from(Ipv4Net::default())
 }
 
 /// When a ban ends that has so much time left.

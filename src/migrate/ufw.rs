@@ -67,6 +67,16 @@ struct UfwRule {
     is_bound: bool,
 }
 
+/// What becomes of packets that no rule decides on.
+fn policy(word: Option<&str>) -> Option<&'static str> {
+    match word? {
+        "ACCEPT" | "accept" => Some("accept"),
+        "REJECT" | "reject" => Some("reject"),
+        "DROP" | "drop" => Some("drop"),
+        _ => None,
+    }
+}
+
 pub(super) fn read(root: &Root, _: (u64, i32), _: AskProgram<'_>) -> Result<Migration, String> {
     let mut to = Migration {
         stop: "ufw disable; systemctl disable ufw",
@@ -84,12 +94,7 @@ pub(super) fn read(root: &Root, _: (u64, i32), _: AskProgram<'_>) -> Result<Migr
         None => Vec::new(),
     };
     let mut text = String::from("# From ufw. Rules are tried in this order; mef.rules(5) explains them.\n\n");
-    let policy = |key: &str, default| match value(key).as_deref() {
-        Some("ACCEPT" | "accept") => "accept",
-        Some("REJECT" | "reject") => "reject",
-        Some("DROP" | "drop") => "drop",
-        _ => default,
-    };
+    let policy = |key: &str, default| policy(value(key).as_deref()).unwrap_or(default);
     let policies = [
         ("in", policy("DEFAULT_INPUT_POLICY", "drop")),
         ("out", policy("DEFAULT_OUTPUT_POLICY", "accept")),
@@ -200,15 +205,8 @@ fn rule(tuple: &str, family: &str) -> Result<UfwRule, String> {
     };
     let mut comment = plain(&unhex(comment));
     if comment.is_empty() {
-        comment = plain(
-            &apps
-                .iter()
-                .filter(|app| **app != "-")
-                .copied()
-                .collect::<Vec<_>>()
-                .join(" ")
-                .replace("%20", " "),
-        );
+        let apps: Vec<&str> = apps.iter().copied().filter(|app| *app != "-").collect();
+        comment = plain(&apps.join(" ").replace("%20", " "));
     }
     let make = |action: &str, word: &str| {
         let prefix =

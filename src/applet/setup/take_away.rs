@@ -44,15 +44,7 @@ pub(super) fn run(mut job: SetupJob, removal: Removal, output: &mut Output<'_>) 
         Vec::new()
     };
     plan(&[], &commands, output)?;
-    for step in starts.iter().chain(&files) {
-        writeln!(output.out, "  {step}")?;
-    }
-    for tree in trees.iter().filter(|tree| job.root.has(tree)) {
-        writeln!(output.out, "  remove   {tree} with all that is in it")?;
-    }
-    if removal == Removal::Purge && job.root.is_live() {
-        writeln!(output.out, "  remove   the rule set and the table of bans from the kernel")?;
-    }
+    show(&job, removal, &mut starts.iter().chain(&files), &trees, output)?;
     if job.dry_run {
         writeln!(output.out, "nothing was changed")?;
         return Ok(());
@@ -82,6 +74,26 @@ pub(super) fn run(mut job: SetupJob, removal: Removal, output: &mut Output<'_>) 
         job.manifest.write(&job.root).map_err(|e| OutputError::Failed(format!("not done: {LIST}: {e}")))?;
     }
     tell_what_stays(&job.root, removal, output)
+}
+
+/// Says what goes.
+fn show(
+    job: &SetupJob,
+    removal: Removal,
+    steps: &mut dyn Iterator<Item = &SetupStep>,
+    trees: &[String],
+    output: &mut Output<'_>,
+) -> Result<(), OutputError> {
+    for step in steps {
+        writeln!(output.out, "  {step}")?;
+    }
+    for tree in trees.iter().filter(|tree| job.root.has(tree)) {
+        writeln!(output.out, "  remove   {tree} with all that is in it")?;
+    }
+    if removal == Removal::Purge && job.root.is_live() {
+        writeln!(output.out, "  remove   the rule set and the table of bans from the kernel")?;
+    }
+    Ok(())
 }
 
 /// Directories with all that is in them. What cannot be removed ends it, and what is left is named.

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! Who is never dropped: some for good, some for a time, which the kernel ends by itself. Knows no file.
 
+use super::words;
 use super::{Guard, layout, networks};
 use crate::ban::{AllowEntry, AllowSource, Allowed, Failure};
 use crate::base::clock::Wall;
@@ -96,7 +97,7 @@ impl Guard {
 
     pub(super) fn write_allow_sets(&mut self) {
         for family in Family::ALL {
-            let key = layout::key_type(family);
+            let key = words::key_type(family);
             self.txn.add_set(&SetSpec::new(layout::allow_set(family), libc::NFT_SET_INTERVAL, key));
             let timed = libc::NFT_SET_INTERVAL | libc::NFT_SET_TIMEOUT;
             self.txn.add_set(&SetSpec::new(layout::allow_timed_set(family), timed, key));

@@ -6,9 +6,10 @@
 //! begins something (TCP without ACK and RST, the first datagram of a flow), never a packet of a connection
 //! that is there.
 
-use super::layout::{self, key_type, push_jump, push_key, push_meta, sources};
+use super::layout;
 use super::scan::{PRIORITY_MANGLE, share};
 use super::scope::SetKind;
+use super::words::{key_type, push_jump, push_key, push_meta, sources};
 use super::{Guard, TableState};
 use crate::ban::Pardon;
 use crate::ban::{Capability, Failure, Reach, Scope, Standing};

@@ -5,7 +5,8 @@
 //! Single addresses are keys of a hash set whose size is known before, so that it never grows; networks are
 //! intervals. Transactions are short (`room::piece`): somebody may listen to what changes.
 
-use super::layout::{self, DENY};
+use super::layout::DENY;
+use super::words;
 use super::{BATCH_BUFFER, Guard, TABLE, room};
 use crate::ban::{Doing, Failure, ListForm, ListId, ListMembers};
 use crate::base::name::Name;
@@ -123,7 +124,7 @@ impl Guard {
         let mut tries = 0;
         loop {
             let set = fresh_name(family);
-            let spec = SetSpec::new(set, flags, layout::key_type(family));
+            let spec = SetSpec::new(set, flags, words::key_type(family));
             // An interval set counts both ends, and needs no size.
             let size = if members == ListMembers::Networks { 0 } else { size };
             self.txn.add_set(&SetSpec { size, comment: &comment, must_be_new: true, ..spec });
@@ -194,8 +195,8 @@ impl Guard {
             };
             let late = set.members == ListMembers::Networks || all.iter().filter(early).count() >= EARLY;
             let mut rule = NftRule::new();
-            layout::push_source(&mut rule, family, 128);
-            layout::push_jump(&mut rule, &set.name, family);
+            words::push_source(&mut rule, family, 128);
+            words::push_jump(&mut rule, &set.name, family);
             self.txn.add_rule(&DENY[usize::from(late)], &rule, Optional::No);
         }
         for set in old() {

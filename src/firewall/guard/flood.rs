@@ -10,9 +10,10 @@
 use super::bare::{BANS, exempt_set, proxy_set};
 use super::change::BATCH;
 use super::feature::{Feature, Stale};
-use super::layout::{self, PacketSource, end, key_type, push_key, push_meta, push_source, sources};
+use super::layout;
 use super::list::host;
 use super::scan::{COUNTED, PRIORITY_MANGLE, pair_type, push_interface, push_pair, share, stamp};
+use super::words::{PacketSource, end, key_type, push_key, push_meta, push_source, sources};
 use super::{Guard, TABLE, TableState};
 use crate::ban::{Alarm, Capability, Failure, FloodLimit, FloodLimits, FloodOptions, Options};
 use crate::base::name::{IfName, Name};

@@ -7,14 +7,15 @@
 
 use super::allow;
 use super::feature::Digests;
+use super::gate::ban_flags;
 use super::scope::{Scopes, SetKind};
+use super::words::{IPV4_ADDR, IPV6_ADDR, key_type};
 use super::{FEATURES, Guard, TABLE, TableState, bare, upgrade};
 use crate::ban::{Capabilities, Capability, Failure, Options, Reach, Scope};
 use crate::base::name::Name;
 use crate::base::range::Family;
-use crate::firewall::nft::expr::{self, Cmp, NftVerdict, PayloadBase, REG};
 use crate::firewall::nft::{Hook, Optional, SetSpec};
-use crate::firewall::nft::{NftRule, Op, TxnError, query};
+use crate::firewall::nft::{Op, TxnError, query};
 
 pub(super) const GATE: Name = Name::of("gate");
 /// What becomes of packets of whom is banned, by family: each packet is asked only what can be so.
@@ -37,9 +38,6 @@ const REWRITES_MAX: u32 = 8;
 
 /// `NF_IP_PRI_RAW`: before conntrack.
 const PRIORITY_RAW: i32 = -300;
-/// Type numbers of `nft`, with the bytes of a key.
-const IPV4_ADDR: (u32, u32) = (7, 4);
-const IPV6_ADDR: (u32, u32) = (8, 16);
 /// Changes with the layout: an older table is rebuilt.
 const VERSION: &str = "mef 5";
 
@@ -74,14 +72,6 @@ pub(super) enum RulePosition {
     Anew,
     /// Before the rules that are there; EEXIST if the scope is there already.
     First,
-}
-
-/// Source address in the IP header: offset.
-const fn source_offset(family: Family) -> u32 {
-    match family {
-        Family::V4 => 12,
-        Family::V6 => 8,
-    }
 }
 
 /// Who is never dropped.
@@ -317,128 +307,6 @@ impl Guard {
         self.write_gate(made);
         Family::ALL.into_iter().for_each(|family| self.write_hit(family, made));
     }
-
-    fn write_gate(&mut self, made: TableState) {
-        for family in Family::ALL {
-            let mut rule = NftRule::new();
-            push_source(&mut rule, family, made.ipv6_prefix);
-            push_jump(&mut rule, &Scope::ALL.set(SetKind::Hosts, family), family);
-            self.txn.add_rule(&GATE, &rule, Optional::No);
-        }
-        if made.bare_packets() {
-            self.write_packet_bans(made);
-        }
-        self.write_jump(&DENY[0]);
-        let mut rule = NftRule::new();
-        push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
-        // The flags byte of the TCP header; SYN without ACK begins a flow.
-        rule.push(expr::payload(PayloadBase::Transport, 13, 1, REG));
-        rule.push(expr::mask(REG, &[0x12]));
-        rule.push(expr::cmp(Cmp::Neq, REG, &[0x02]));
-        rule.push(expr::verdict(NftVerdict::Accept));
-        self.txn.add_rule(&GATE, &rule, Optional::No);
-        for family in Family::ALL {
-            let mut rule = NftRule::new();
-            push_source(&mut rule, family, 128);
-            push_jump(&mut rule, &Scope::ALL.set(SetKind::Networks, family), family);
-            self.txn.add_rule(&GATE, &rule, Optional::No);
-        }
-        self.write_jump(&DENY[1]);
-    }
-
-    /// Puts an empty set of bans in the place of one that may be there: no rule looks it up at this point.
-    /// Keys of another length would never be found, and to delete them one by one takes memory for each.
-    fn renew_ban_set(&mut self, spec: &SetSpec<'_>) {
-        self.txn.add_set(spec);
-        self.txn.delete_set(&spec.name);
-        self.txn.add_set(spec);
-    }
-
-    fn write_jump(&mut self, chain: &Name) {
-        let mut rule = NftRule::new();
-        rule.push(expr::verdict(NftVerdict::Jump(chain)));
-        self.txn.add_rule(&GATE, &rule, Optional::No);
-    }
-
-    fn write_hit(&mut self, family: Family, made: TableState) {
-        let chain = hit(family);
-        for set in [allow_set(family), allow_timed_set(family)] {
-            let mut rule = NftRule::new();
-            push_source(&mut rule, family, 128);
-            rule.push(expr::lookup(Cmp::Eq, &set, 0, REG));
-            rule.push(expr::verdict(NftVerdict::Return));
-            self.txn.add_rule(&chain, &rule, Optional::No);
-        }
-        let Options { log, reject, .. } = &self.options;
-        if let Some(log) = log.as_ref().filter(|_| made.logs) {
-            let mut rule = NftRule::new();
-            rule.push(expr::limit(u64::from(log.rate), 1, log.burst, expr::LimitSide::UpTo));
-            rule.push(expr::log(&log.prefix, log.level));
-            self.txn.add_rule(&chain, &rule, Optional::Part(Capability::DropLog));
-        }
-        let mut last = NftRule::new();
-        last.push(expr::counter());
-        if *reject {
-            let mut rule = NftRule::new();
-            push_meta(&mut rule, libc::NFT_META_L4PROTO, libc::IPPROTO_TCP);
-            rule.push(expr::counter());
-            rule.push(expr::reject_tcp());
-            self.txn.add_rule(&chain, &rule, Optional::No);
-            last.push(expr::reject_icmpx());
-        } else {
-            last.push(expr::verdict(NftVerdict::Drop));
-        }
-        self.txn.add_rule(&chain, &last, Optional::No);
-    }
-
-    /// Adds the sets of a scope and the rules that look them up.
-    pub(super) fn write_scope(&mut self, scope: &Scope, kind: SetKind, ipv6_prefix: u8, place: RulePosition) {
-        let first = place == RulePosition::First;
-        let comment = format!("ports {scope}");
-        for family in Family::ALL {
-            let set = scope.set(kind, family);
-            let spec = SetSpec::new(set, ban_flags(kind), key_type(family));
-            // Two processes that add a scope at once must not both add its rules.
-            let spec = SetSpec { comment: &comment, must_be_new: first, ..spec };
-            match (place, family) {
-                (RulePosition::Anew, Family::V6) => self.renew_ban_set(&spec),
-                _ => {
-                    self.txn.add_set(&spec);
-                }
-            }
-            let prefix = if kind == SetKind::Hosts { ipv6_prefix } else { 128 };
-            let transports = scope.transports();
-            let protocols =
-                [(transports.has_tcp(), libc::IPPROTO_TCP), (transports.has_udp(), libc::IPPROTO_UDP)];
-            for (wanted, protocol) in protocols {
-                for (from, to) in scope.ports().iter().filter(|_| wanted) {
-                    let mut rule = NftRule::new();
-                    push_meta(&mut rule, libc::NFT_META_L4PROTO, protocol);
-                    rule.push(expr::payload(PayloadBase::Transport, 2, 2, REG));
-                    rule.push(if from == to {
-                        expr::cmp(Cmp::Eq, REG, &from.to_be_bytes())
-                    } else {
-                        expr::range(Cmp::Eq, REG, &from.to_be_bytes(), &to.to_be_bytes())
-                    });
-                    push_source(&mut rule, family, prefix);
-                    push_jump(&mut rule, &set, family);
-                    if first {
-                        self.txn.insert_rule(&GATE, &rule, Optional::No);
-                    } else {
-                        self.txn.add_rule(&GATE, &rule, Optional::No);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Flags of a set of bans.
-const fn ban_flags(kind: SetKind) -> i32 {
-    match kind {
-        SetKind::Hosts | SetKind::Scans => libc::NFT_SET_TIMEOUT,
-        SetKind::Networks => libc::NFT_SET_TIMEOUT | libc::NFT_SET_INTERVAL,
-    }
 }
 
 /// The scope and kind of a set of bans of some ports, by its comment and flags.
@@ -446,13 +314,6 @@ pub(super) fn read_scope(set: &query::SetInfo<'_>) -> Option<(Scope, SetKind)> {
     let scope = Scope::read(set.comment.strip_prefix("ports ")?)?;
     let networks = set.flags & libc::NFT_SET_INTERVAL.cast_unsigned() != 0;
     Some((scope, if networks { SetKind::Networks } else { SetKind::Hosts }))
-}
-
-pub(super) const fn key_type(family: Family) -> (u32, u32) {
-    match family {
-        Family::V4 => IPV4_ADDR,
-        Family::V6 => IPV6_ADDR,
-    }
 }
 
 /// The part that a chain or a set belongs to, if it is one that can be done without.
@@ -474,76 +335,4 @@ fn missing_bits(e: &TxnError, made: TableState) -> Capabilities {
         });
     }
     lacks
-}
-
-/// The rule with its verdict.
-pub(super) fn end(mut rule: NftRule, verdict: NftVerdict<'_>) -> NftRule {
-    rule.push(expr::verdict(verdict));
-    rule
-}
-
-pub(super) fn push_meta(rule: &mut NftRule, key: i32, value: i32) {
-    rule.push(expr::meta(key, REG));
-    rule.push(expr::cmp(Cmp::Eq, REG, &[u8::try_from(value).unwrap_or(0)]));
-}
-
-/// Loads the source address, if the packet is of the family; an IPv6 one masked to `prefix` bits.
-pub(super) fn push_source(rule: &mut NftRule, family: Family, prefix: u8) {
-    let nfproto = match family {
-        Family::V4 => libc::NFPROTO_IPV4,
-        Family::V6 => libc::NFPROTO_IPV6,
-    };
-    push_meta(rule, libc::NFT_META_NFPROTO, nfproto);
-    let len = u32::try_from(family.bytes()).unwrap_or(0);
-    rule.push(expr::payload(PayloadBase::Network, source_offset(family), len, REG));
-    if family == Family::V6 && prefix < 128 {
-        push_mask(rule, prefix);
-    }
-}
-
-/// What stands for the source of a packet: the address, or of most IPv6 addresses the prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PacketSource {
-    /// An IPv4 address.
-    V4,
-    /// An IPv6 address that counts alone, as [`SINGLE6`] says.
-    Single,
-    /// The IPv6 prefix of so many bits of all others.
-    Prefix(u8),
-}
-
-impl PacketSource {
-    pub(super) fn family(self) -> Family {
-        if self == PacketSource::V4 { Family::V4 } else { Family::V6 }
-    }
-}
-
-/// What stands for sources, each packet being of one kind.
-pub(super) fn sources(ipv6_prefix: u8) -> impl Iterator<Item = PacketSource> {
-    [PacketSource::V4, PacketSource::Prefix(ipv6_prefix), PacketSource::Single]
-        .into_iter()
-        .take(2 + usize::from(ipv6_prefix < 128))
-}
-
-/// Loads what stands for the source, if the packet is of that kind.
-pub(super) fn push_key(rule: &mut NftRule, source: PacketSource) {
-    push_source(rule, source.family(), 128);
-    match source {
-        PacketSource::V4 | PacketSource::Prefix(128..) => {}
-        PacketSource::Single => rule.push(expr::lookup(Cmp::Eq, &SINGLE6, 0, REG)),
-        PacketSource::Prefix(bits) => {
-            rule.push(expr::lookup(Cmp::Neq, &SINGLE6, 0, REG));
-            push_mask(rule, bits);
-        }
-    }
-}
-
-fn push_mask(rule: &mut NftRule, prefix: u8) {
-    let bits = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
-    rule.push(expr::mask(REG, &bits.to_be_bytes()));
-}
-
-pub(super) fn push_jump(rule: &mut NftRule, set: &Name, family: Family) {
-    rule.push(expr::lookup(Cmp::Eq, set, 0, REG));
-    rule.push(expr::verdict(NftVerdict::Jump(&hit(family))));
 }

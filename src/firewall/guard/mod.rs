@@ -11,6 +11,7 @@ mod driver;
 mod feature;
 mod find;
 mod flood;
+mod gate;
 mod health;
 mod layout;
 mod list;
@@ -24,6 +25,7 @@ mod seen;
 mod unban;
 mod upgrade;
 mod verdict;
+mod words;
 
 pub use deny::{DenySet, Filling};
 pub use feature::{Feature, Stale};

@@ -2,9 +2,9 @@
 //! Ports: those that something has listened on, which are no closed ones, and those that a scanner was seen
 //! to touch.
 
-use super::layout::key_type;
 use super::list::host;
 use super::scan::{PORTS, Scan, seen_set};
+use super::words::key_type;
 use super::{Guard, TABLE};
 use crate::ban::{Capability, Failure, Scanner};
 use crate::base::range::Family;

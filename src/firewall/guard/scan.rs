@@ -9,7 +9,8 @@
 
 use super::bare::{ban_set, exempt_set, known_set, push_first_datagram, push_probe};
 use super::feature::{Feature, Stale};
-use super::layout::{self, PacketSource, key_type, push_key, push_source, sources};
+use super::layout;
+use super::words::{PacketSource, key_type, push_key, push_source, sources};
 use super::{Guard, TableState};
 use crate::ban::{Alarm, Capability, Options, PORT_MEMORY, ScanOptions};
 use crate::base::crc::crc32c;

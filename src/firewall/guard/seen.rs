@@ -7,8 +7,9 @@
 //! of them and nothing is dropped. Who was not told is not noted, so that the next try is.
 
 use super::feature::{Feature, Stale};
-use super::layout::{allow_set, allow_timed_set, end, key_type, push_key, push_meta, push_source, sources};
+use super::layout::{allow_set, allow_timed_set};
 use super::scan::{PRIORITY_MANGLE, push_interface, share, stamp};
+use super::words::{end, key_type, push_key, push_meta, push_source, sources};
 use super::{Guard, TableState};
 use crate::ban::{Alarm, BOGONS, Capabilities, Capability, Options, SeenOptions};
 use crate::base::name::{IfName, Name};

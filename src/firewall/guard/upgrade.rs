@@ -4,8 +4,8 @@
 //! them.
 
 use super::bare::exempt_set;
-use super::layout::key_type;
 use super::networks;
+use super::words::key_type;
 use super::{Guard, Lost, TableState};
 use crate::base::name::Name;
 use crate::base::range::{Family, Range, merge};

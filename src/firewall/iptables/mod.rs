@@ -13,6 +13,8 @@ mod elems;
 mod guards;
 mod health;
 mod lists;
+mod make;
+mod mark;
 mod packets;
 pub mod restore;
 mod rules;
@@ -24,17 +26,18 @@ mod text;
 mod unban;
 mod written;
 
-use crate::ban::{AllowSource, Capabilities, Capability, Doing, Failure, GuardState, Options, Scope};
+use crate::ban::{AllowSource, Capabilities, Doing, Failure, Options, Scope};
 use crate::base::name::Name;
 use crate::base::range::Family;
 use crate::firewall::guard::{SetKind, fnv1a};
 use crate::firewall::ipset::message::{Command, Elem, Header, Key, SetSpec, Type};
 use crate::firewall::ipset::{DoneBefore, Sets};
+use make::Extent;
+use mark::Mark;
 use nix::errno::Errno;
-use restore::Via;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
-use text::{Removal, family_name, set_name};
+use text::{Removal, set_name};
 
 /// Where bans are kept, for people.
 pub(super) const PLACE: &str = "iptables, and sets of ip_set named mef_*";
@@ -50,81 +53,6 @@ const OURS_LIST_MASK: u32 = 0x7ff;
 const MADE: &str = "mef_made";
 /// The element of it that tells what everything was made with.
 const MARK: u32 = 1;
-/// Changes with the layout.
-const VERSION: &str = "mef 2";
-/// No rules of this family: the kernel has none.
-const NO_VIA: Via = 9;
-
-/// What everything was made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    ipv6_prefix: u8,
-    logs: bool,
-    /// Where the rules are, and by which program, of each family.
-    places: [usize; 2],
-    via: [Via; 2],
-    lacks: Capabilities,
-    /// What is on of what packets are watched for, and the jumps there, of each family.
-    parts: packets::Parts,
-    jumps: [packets::Jumps; 2],
-    /// By which limits packets were counted: scans, and new sources.
-    digests: [u16; 2],
-}
-
-impl Mark {
-    fn write(self) -> String {
-        let Mark { ipv6_prefix, logs, places: [t4, t6], via: [v4, v6], lacks, parts, jumps, digests } = self;
-        let ([j4, j6], [scan, seen], logs, lacks) = (jumps, digests, u8::from(logs), lacks.number());
-        format!("{VERSION} {ipv6_prefix} {logs} {t4} {t6} {v4} {v6} {lacks} {parts} {j4} {j6} {scan} {seen}")
-    }
-
-    fn read(comment: &str) -> Option<Mark> {
-        let mut numbers = comment.strip_prefix(VERSION)?.strip_prefix(' ')?.split(' ');
-        let mut next = || numbers.next()?.parse::<u16>().ok();
-        Some(Mark {
-            ipv6_prefix: next()?.try_into().ok()?,
-            logs: next()? == 1,
-            places: [next()?.into(), next()?.into()],
-            via: [next()?.into(), next()?.into()],
-            lacks: Capabilities::of_number(next()?.try_into().ok()?),
-            parts: next()?.try_into().ok()?,
-            jumps: [next()?, next()?],
-            digests: [next()?, next()?],
-        })
-    }
-
-    /// Where the rules of a family are, and by which program, if it has any.
-    fn of(self, family: Family) -> Option<(usize, Via)> {
-        let [v4, v6] = [0, 1].map(|at: usize| self.places.get(at).copied().zip(self.via.get(at).copied()));
-        let of = if family == Family::V4 { v4 } else { v6 };
-        of.filter(|(_, via)| *via != NO_VIA)
-    }
-
-    /// Whether packets of a family come to this host, and no rule can ask who is banned.
-    fn is_open(self, family: Family) -> bool {
-        family == Family::V6 && self.of(family).is_none() && rules::has_ipv6()
-    }
-
-    /// The jumps of a family to what watches packets.
-    fn jumps_of(self, family: Family) -> packets::Jumps {
-        let [v4, v6] = self.jumps;
-        if family == Family::V4 { v4 } else { v6 }
-    }
-}
-
-impl From<Mark> for GuardState {
-    fn from(mark: Mark) -> GuardState {
-        let Mark { ipv6_prefix, logs, lacks, parts, .. } = mark;
-        let on = [
-            (packets::SCAN, Capability::Scans),
-            (packets::FLOOD, Capability::Floods),
-            (packets::NEW, Capability::NewSources),
-        ];
-        let on = on.into_iter().filter(|(part, _)| parts & part != 0);
-        let watches = on.fold(Capabilities::NONE, |all, (_, one)| all.and(one));
-        GuardState { ipv6_prefix, logs, watches, lacks }
-    }
-}
 
 /// What `mef_made` says.
 #[derive(Default)]
@@ -139,15 +67,6 @@ struct Registry {
 /// How often and after how long a comment that is being written is asked for again.
 const BLANK_TRIES: u32 = 20;
 const BLANK_PAUSE: Duration = Duration::from_millis(1);
-
-/// What is made anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extent {
-    /// What bans need.
-    Bans,
-    /// That, and what watches packets.
-    Whole,
-}
 
 /// The way to both.
 pub struct Fallback {
@@ -299,125 +218,6 @@ impl Fallback {
         Ok(count.try_into().unwrap_or(0))
     }
 
-    /// Makes everything anew; bans and lists that are there stay.
-    fn rebuild(&mut self) -> Result<Mark, Failure> {
-        self.make(Extent::Whole)
-    }
-
-    /// Makes the sets that are missing, fills the allow list if it is, and writes all rules anew, those for
-    /// packets only of the whole: who makes a ban knows nothing of these.
-    fn make(&mut self, extent: Extent) -> Result<Mark, Failure> {
-        self.make_set(&SetSpec { timed: true, ..spec(MADE, Type::Hosts, Family::V4) })?;
-        let registry = self.registry()?;
-        let former = registry.mark;
-        if former.is_none() {
-            self.drop_lists()?;
-        }
-        self.make_allowed(former.is_some())?;
-        let prefix = self.options.ipv6_prefix.clamp(1, 128);
-        for family in Family::ALL {
-            for kind in SetKind::ALL {
-                self.make_bans(&Scope::ALL, kind, family, prefix)?;
-            }
-            for base in ["deny", "denynet"] {
-                self.make_set(&spec(&family_name(base, family), Type::Sets, family))?;
-            }
-        }
-        for (scope, kind) in &registry.scopes {
-            for family in Family::ALL {
-                self.make_bans(scope, *kind, family, prefix)?;
-            }
-        }
-        self.recreated |= former.is_none();
-        self.scopes = registry.scopes;
-        let kept = (extent == Extent::Bans).then(|| former.map_or(0, |former| former.parts));
-        let mut lacks = self.options.without;
-        if extent == Extent::Whole {
-            former.map_or(Ok(()), |former| self.forget_counts(former, prefix))?;
-            lacks = lacks.and(self.make_packet_sets(lacks, prefix)?);
-        } else {
-            lacks = lacks.and(former.map_or(Capabilities::NONE, |former| former.lacks));
-        }
-        let mut mark = self.write_rules(former, (prefix, kept), lacks)?;
-        if !self.options.ingress.is_empty() {
-            mark.lacks = mark.lacks.and(Capability::Ingress);
-        }
-        if kept.is_none() {
-            self.drop_packet_sets(mark.lacks)?;
-        }
-        if extent == Extent::Whole && mark.parts & packets::SCAN != 0 {
-            self.calm()?;
-        }
-        if former != Some(mark) {
-            self.register(MARK, &mark.write())?;
-        }
-        self.mark = Some(mark);
-        self.settle()?;
-        Ok(mark)
-    }
-
-    /// Makes a set, unless there is one of ours; whether it was made.
-    fn make_set(&mut self, spec: &SetSpec<'_>) -> Result<bool, Failure> {
-        if self.sets.create(spec)? {
-            return Ok(true);
-        }
-        let mut ours = false;
-        self.sets.header(spec.name, &mut |header| ours = is_ours(header, spec.kind))?;
-        if ours {
-            return Ok(false);
-        }
-        let text = format!(
-            "ip_set {0}: there is a set of that name that mef did not create: rename it \
-            (ipset rename {0} NAME)",
-            spec.name
-        );
-        Err(Failure::new(Doing::Change, Errno::EEXIST, text))
-    }
-
-    /// Makes a set of bans; one that stands for other prefixes, or does not count what it is to count, gives
-    /// its place to an empty one.
-    fn make_bans(&mut self, scope: &Scope, kind: SetKind, family: Family, prefix: u8) -> Result<(), Failure> {
-        let name = set_name(scope.set(kind, family));
-        let hosts = kind == SetKind::Hosts;
-        let wanted = SetSpec {
-            timed: true,
-            counters: self.options.element_counters,
-            // The kernel does not tell of one of 128 bits.
-            netmask: if hosts && family == Family::V6 { prefix % 128 } else { 0 },
-            ..spec(&name, if hosts { Type::Hosts } else { Type::Networks }, family)
-        };
-        self.recreated |= self.make_exact(&wanted)?;
-        Ok(())
-    }
-
-    /// Makes a set, in place of one that is made in another way, whose content is gone then; whether it is
-    /// new.
-    fn make_exact(&mut self, wanted: &SetSpec<'_>) -> Result<bool, Failure> {
-        if self.make_set(wanted)? {
-            return Ok(true);
-        }
-        let mut same = true;
-        self.sets.header(wanted.name, &mut |header| {
-            same = header.netmask == wanted.netmask && header.counters == wanted.counters;
-        })?;
-        if !same {
-            self.replace(wanted, &[])?;
-        }
-        Ok(!same)
-    }
-
-    /// Puts a set with these elements in the place of one that rules ask, at once.
-    fn replace(&mut self, spec: &SetSpec<'_>, elems: &[Elem<'_>]) -> Result<(), Failure> {
-        let beside = [spec.name, "_new"].concat();
-        self.sets.about(Command::Destroy, &beside, None)?;
-        self.sets.create(&SetSpec { name: &beside, ..*spec })?;
-        let done = self
-            .add(&beside, elems)
-            .and_then(|()| self.sets.about(Command::Swap, &beside, Some(spec.name)).map(drop));
-        self.sets.about(Command::Destroy, &beside, None)?;
-        done
-    }
-
     /// Takes everything of ours out of the kernel.
     ///
     /// # Errors
@@ -494,26 +294,4 @@ fn read_scope(comment: &str) -> Option<(Scope, SetKind)> {
         _ => return None,
     };
     Some((Scope::read(scope)?, kind))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ban::Transports;
-
-    #[test]
-    fn what_is_registered_is_read_back() {
-        let lacks = Capability::Scans.into();
-        let (parts, jumps, digests) = (packets::SCAN, [1, 1023], [7, 65535]);
-        let (places, via) = ([0, 1], [2, NO_VIA]);
-        let mark = Mark { ipv6_prefix: 64, logs: true, places, via, lacks, parts, jumps, digests };
-        assert_eq!(Mark::read(&mark.write()), Some(mark));
-        let scope = Scope::new(vec![(22, 22), (1000, 2000)], Transports::Tcp);
-        for kind in SetKind::ALL {
-            assert_eq!(read_scope(&write_scope(&scope, kind)), Some((scope.clone(), kind)));
-        }
-        for bad in ["", "mef 2", "mef 1 64 1 0 0 0 0 0", "mef 2 64 1 0 0", "ports x", "other 22"] {
-            assert!(Mark::read(bad).is_none() && read_scope(bad).is_none(), "{bad}");
-        }
-    }
 }

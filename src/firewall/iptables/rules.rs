@@ -2,10 +2,11 @@
 //! Puts the rules in force, of bans and of what packets are watched for: in place of those that are there, in
 //! as few steps as iptables allows, and as much of them as the kernel has.
 
+use super::mark::NO_VIA;
 use super::packets::{self, Packets};
 use super::restore::{self, Via};
 use super::text::{self, Jumps, Plan, Removal, family_name};
-use super::{Fallback, Mark, NO_VIA, ban_set};
+use super::{Fallback, Mark, ban_set};
 use crate::ban::{Capabilities, Capability, Doing, Failure, Options, ScanOptions, SeenOptions};
 use crate::base::range::Family;
 use nix::errno::Errno;

@@ -111,20 +111,15 @@ impl Entries {
         tags
     }
 
-    /// Gives the entry to `sink` if somebody wants it. `room` takes a message that the window does not show;
-    /// it has [`MAX_LINE`] bytes.
-    pub fn read(
+    /// What an entry says, or why it is not wanted.
+    fn facts(
         &mut self,
         reader: &JournalReader,
         window: &mut FileWindow<'_>,
-        room: &mut [u8],
-        (entry, written): (&EntryHead, Written),
-        sink: &mut dyn FnMut(Tags, Item<'_>),
-    ) -> EntryOutcome {
+        entry: &EntryHead,
+    ) -> Result<EntryFacts, EntryOutcome> {
         let mut facts = EntryFacts::default();
-        let mut text = Vec::new();
-        let mut damaged = false;
-        let mut odd = false;
+        let (mut damaged, mut odd) = (false, false);
         let whole = self.each(reader, window, entry, &mut |_, place, fact| {
             match fact {
                 EntryFact::Nothing => {}
@@ -147,14 +142,29 @@ impl Entries {
             true
         });
         match whole {
-            None => return EntryOutcome::Damaged,
-            Some(false) => return EntryOutcome::Done,
-            Some(true) => {}
+            None => Err(EntryOutcome::Damaged),
+            Some(false) => Err(EntryOutcome::Done),
+            // journald lets nobody name a user twice: then it is not journald who speaks.
+            Some(true) if damaged || odd => Err(EntryOutcome::Damaged),
+            Some(true) => Ok(facts),
         }
-        // journald lets nobody name a user twice: then it is not journald who speaks.
-        if damaged || odd {
-            return EntryOutcome::Damaged;
-        }
+    }
+
+    /// Gives the entry to `sink` if somebody wants it. `room` takes a message that the window does not show;
+    /// it has [`MAX_LINE`] bytes.
+    pub fn read(
+        &mut self,
+        reader: &JournalReader,
+        window: &mut FileWindow<'_>,
+        room: &mut [u8],
+        (entry, written): (&EntryHead, Written),
+        sink: &mut dyn FnMut(Tags, Item<'_>),
+    ) -> EntryOutcome {
+        let mut facts = match self.facts(reader, window, entry) {
+            Ok(facts) => facts,
+            Err(outcome) => return outcome,
+        };
+        let mut text = Vec::new();
         let [mut program, mut comm, mut unit] = [[0; NAME]; 3];
         let comm = value(reader, window, facts.comm, &mut comm);
         let unknown = facts.unit == 0 && facts.group == 0 && facts.packed > u32::from(facts.message == 0);
