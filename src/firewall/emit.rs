@@ -22,7 +22,7 @@ use crate::plan::{
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::{routes, trim};
 use mnl::Bus;
-use sets::ADDRESS;
+use sets::{ADDRESS, ElementForm};
 use std::ffi::CString;
 
 /// Type of user data that holds which rule of the rule set a rule of the kernel is a part of; nft passes it
@@ -306,10 +306,10 @@ impl Sink for TableBatch {
     }
 
     fn listed(&mut self, name: Name, family: Family, list: &RangeList) {
-        let mut single = true;
-        list.each(family, &mut |range| single &= range.first() == range.last());
-        let set = self.address_set(0, Some(name), family, single);
-        list.each(family, &mut |range| self.push_range(0, set, &range, single));
+        let mut form = ElementForm::Single;
+        list.each(family, &mut |range| form = form.or(ElementForm::of(range.first(), range.last())));
+        let set = self.address_set(0, Some(name), family, form);
+        list.each(family, &mut |range| self.push_range(0, set, &range, form));
     }
 
     fn buckets(&mut self, name: Name, family: Family, timeout: u32) {

@@ -14,6 +14,34 @@ pub(super) const ADDRESS: [(u32, u32); 2] = [(7, 4), (8, 16)];
 const SERVICE: (u32, u32) = (13, 2);
 pub(super) const INTERFACE: (u32, u32) = (41, 16);
 
+/// What the elements of a set are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ElementForm {
+    /// One key each.
+    Single,
+    /// From a key up to another one.
+    Ranges,
+}
+
+impl ElementForm {
+    /// Of a range from one key to another.
+    pub(super) fn of<T: PartialEq>(first: T, last: T) -> ElementForm {
+        if first == last { ElementForm::Single } else { ElementForm::Ranges }
+    }
+
+    /// Of elements of both forms.
+    pub(super) fn or(self, other: ElementForm) -> ElementForm {
+        if self == ElementForm::Single { other } else { self }
+    }
+
+    fn flags(self) -> i32 {
+        match self {
+            ElementForm::Single => 0,
+            ElementForm::Ranges => libc::NFT_SET_INTERVAL,
+        }
+    }
+}
+
 impl TableBatch {
     /// Adds a set; one without a name belongs to one rule.
     pub(super) fn push_set(
@@ -64,9 +92,10 @@ impl TableBatch {
         family: Family,
         ranges: &[Range],
     ) -> (Name, u32) {
-        let single = ranges.iter().all(|r| r.first() == r.last());
-        let set = self.address_set(statement, name, family, single);
-        ranges.iter().for_each(|range| self.push_range(statement, set, range, single));
+        let form =
+            ranges.iter().fold(ElementForm::Single, |all, r| all.or(ElementForm::of(r.first(), r.last())));
+        let set = self.address_set(statement, name, family, form);
+        ranges.iter().for_each(|range| self.push_range(statement, set, range, form));
         set
     }
 
@@ -75,15 +104,14 @@ impl TableBatch {
         statement: u32,
         name: Option<Name>,
         family: Family,
-        single: bool,
+        form: ElementForm,
     ) -> (Name, u32) {
-        let flags = if single { 0 } else { libc::NFT_SET_INTERVAL };
         let key = ADDRESS.get(family as usize).copied().unwrap_or_default();
-        self.push_set(statement, name, key, flags)
+        self.push_set(statement, name, key, form.flags())
     }
 
-    pub(super) fn push_range(&mut self, statement: u32, set: (Name, u32), range: &Range, single: bool) {
-        let end = range.end_key().filter(|_| !single);
+    pub(super) fn push_range(&mut self, statement: u32, set: (Name, u32), range: &Range, form: ElementForm) {
+        let end = range.end_key().filter(|_| form == ElementForm::Ranges);
         self.push_elem(statement, set, range.key().bytes(), end.as_ref().map(|k| k.bytes()));
     }
 
@@ -93,11 +121,11 @@ impl TableBatch {
         name: Option<Name>,
         ranges: &[(u16, u16)],
     ) -> (Name, u32) {
-        let single = ranges.iter().all(|(first, last)| first == last);
-        let flags = if single { 0 } else { libc::NFT_SET_INTERVAL };
-        let set = self.push_set(statement, name, SERVICE, flags);
+        let form =
+            ranges.iter().fold(ElementForm::Single, |all, (from, to)| all.or(ElementForm::of(from, to)));
+        let set = self.push_set(statement, name, SERVICE, form.flags());
         for (first, last) in ranges {
-            let end = last.checked_add(1).filter(|_| !single).map(u16::to_be_bytes);
+            let end = last.checked_add(1).filter(|_| form == ElementForm::Ranges).map(u16::to_be_bytes);
             self.push_elem(statement, set, &first.to_be_bytes(), end.as_ref().map(|e| e.as_slice()));
         }
         set

@@ -8,9 +8,9 @@ use super::{Guard, TableState};
 use crate::ban::{Capability, Options, Scope};
 use crate::base::name::Name;
 use crate::base::range::Family;
+use crate::firewall::nft::NftRule;
 use crate::firewall::nft::expr::{self, Cmp, NftVerdict, PayloadBase, REG};
 use crate::firewall::nft::{Optional, SetSpec};
-use crate::firewall::nft::NftRule;
 
 /// Flags of a set of bans.
 pub(super) const fn ban_flags(kind: SetKind) -> i32 {

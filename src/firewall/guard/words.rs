@@ -4,8 +4,8 @@
 use super::layout::{SINGLE6, hit};
 use crate::base::name::Name;
 use crate::base::range::Family;
-use crate::firewall::nft::expr::{self, Cmp, NftVerdict, PayloadBase, REG};
 use crate::firewall::nft::NftRule;
+use crate::firewall::nft::expr::{self, Cmp, NftVerdict, PayloadBase, REG};
 
 /// Source address in the IP header: offset.
 pub(super) const fn source_offset(family: Family) -> u32 {

@@ -2,7 +2,7 @@
 //! Who is never dropped: a set that is filled beside the one in force, and then takes its place at once.
 
 use super::text::family_name;
-use super::{Fallback, elems, spec};
+use super::{Fallback, Mark, elems, spec};
 use crate::ban::{AllowEntry, AllowSource, Allowed, Failure};
 use crate::base::clock::{Span, Wall};
 use crate::base::range::{Family, Range, covers};
@@ -11,9 +11,9 @@ use crate::sys::clock;
 use std::cell::RefCell;
 
 impl Fallback {
-    /// Makes the sets, and fills them if they are new or (not `kept`) nobody knows what is in them.
-    pub(super) fn make_allowed(&mut self, kept: bool) -> Result<(), Failure> {
-        let mut new = !kept;
+    /// Makes the sets, and fills them if they are new, or nobody knows what is in them: there is no mark.
+    pub(super) fn make_allowed(&mut self, former: Option<Mark>) -> Result<(), Failure> {
+        let mut new = former.is_none();
         for family in Family::ALL {
             new |= self.make_set(&allow_spec(&family_name("allow", family), family))?;
         }

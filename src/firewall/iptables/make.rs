@@ -34,7 +34,7 @@ impl Fallback {
         if former.is_none() {
             self.drop_lists()?;
         }
-        self.make_allowed(former.is_some())?;
+        self.make_allowed(former)?;
         let prefix = self.options.ipv6_prefix.clamp(1, 128);
         for family in Family::ALL {
             for kind in SetKind::ALL {

@@ -255,7 +255,7 @@ impl Matches {
             // A rule set with frames is refused as a whole.
             Field::Ether | Field::Vlan => {}
             Field::WayBack => {
-                self.unsaid = Some(("rpf", "the way back can be asked for in other tables alone"));
+                self.unsaid = Some(("rpf", "only other tables can check the way back"));
             }
             Field::PacketType if ranges.iter().any(|(_, last)| *last > 2) => {
                 self.unsaid = Some(("pkttype", "frames for others have no name there"));

@@ -14,6 +14,15 @@ enum Names {
     Dated,
 }
 
+/// The times of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CopyTimes {
+    /// Those of the copying.
+    New,
+    /// Those of the original, as `cp -p` leaves them.
+    Kept,
+}
+
 struct TailWorld {
     seed: u64,
     b: TailBench,
@@ -115,22 +124,22 @@ impl TailWorld {
         }
     }
 
-    /// logrotate's copytruncate. `keeps`: with the times of the original, as `cp -p`.
-    fn copy_away(&mut self, keeps: bool) {
+    /// logrotate's copytruncate.
+    fn copy_away(&mut self, times: CopyTimes) {
         let aside = self.aside();
-        self.did(format!("copytruncate to {aside}, times kept: {keeps}"));
-        self.copy("log", &aside, keeps);
+        self.did(format!("copytruncate to {aside}, times: {times:?}"));
+        self.copy("log", &aside, times);
         self.truncate();
         self.unread = true;
     }
 
-    fn copy(&self, from: &str, to: &str, keeps: bool) {
+    fn copy(&self, from: &str, to: &str, times: CopyTimes) {
         let at = fs::metadata(self.b.path(from)).unwrap().modified().unwrap();
         // As cp does it: into the file that is there.
         let mut source = File::open(self.b.path(from)).unwrap();
         let mut target = File::create(self.b.path(to)).unwrap();
         std::io::copy(&mut source, &mut target).unwrap();
-        if keeps {
+        if times == CopyTimes::Kept {
             target.set_modified(at).unwrap();
         }
     }
@@ -141,7 +150,7 @@ impl TailWorld {
             self.look();
         }
         self.did("copytruncate over log.1");
-        self.copy("log", "log.1", false);
+        self.copy("log", "log.1", CopyTimes::New);
         self.truncate();
         self.unread = true;
     }
@@ -151,7 +160,8 @@ impl TailWorld {
         self.generation += 1;
         let name = format!("log-{:06}", self.generation);
         self.did(format!("backup to {name}"));
-        self.copy("log", &name, self.generation.is_multiple_of(2));
+        let kept = self.generation.is_multiple_of(2);
+        self.copy("log", &name, if kept { CopyTimes::Kept } else { CopyTimes::New });
     }
 
     /// An editor removes a line that was read, and either replaces the file or writes it anew.
@@ -203,8 +213,8 @@ impl TailWorld {
         match self.rng.u8(..20) {
             0..8 => self.write(),
             8 | 9 if there => self.rename_away(),
-            10 | 11 if there => self.copy_away(false),
-            12 if there => self.copy_away(true),
+            10 | 11 if there => self.copy_away(CopyTimes::New),
+            12 if there => self.copy_away(CopyTimes::Kept),
             13 if there && runs => self.copy_over(),
             14 if there && runs => {
                 self.look();
