@@ -73,8 +73,8 @@ fn misplaced(text: &Spanned, begins: &Writer) -> Problem {
         _ => "the pattern begins like lines of a program that programs= does not name",
     };
     let hint = match begins {
-        Writer::Before => "patterns see what stands behind PROGRAM[PID]: begin there",
-        _ => "patterns see what stands behind PROGRAM[PID]: begin there, or name the program in programs=",
+        Writer::Before => "patterns see what follows PROGRAM[PID]: begin there",
+        _ => "patterns see what follows PROGRAM[PID]: begin there, or name the program in programs=",
     };
     let whole = 0..text.text.len();
     Problem { severity: Severity::Warning, ..text.problem(whole, what.into(), hint.into()) }

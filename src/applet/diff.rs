@@ -16,7 +16,7 @@ use std::path::PathBuf;
     help_triggers("-h", "--help"),
     note = "Both sides are shown in canonical form, auto as the interfaces that it means. Exit status: 0 no \
         difference, 1 differences or an error.",
-    note = "With iptables, what is loaded is told from the file that it was loaded from: what others changed \
+    note = "With iptables, the file that was loaded stands for what is in the kernel: what others changed \
         there since is not seen.",
     example = "mef diff\n  mef diff /etc/mef/mef.rules"
 )]

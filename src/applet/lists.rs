@@ -81,7 +81,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         }
     }
     if head {
-        output.note(&"no list is there");
+        output.note(&"there are no lists");
     }
     if !args.json && kernel.permanent > 0 {
         let bans = count(kernel.permanent, "ban");

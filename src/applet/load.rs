@@ -334,7 +334,7 @@ fn confirm_text(text: &str) -> Result<bool, String> {
 }
 
 const STUCK: &str = "not confirmed, but somebody deleted the previous rules, which cannot be loaded again \
-    (the system's log says more)";
+    (see the system log)";
 
 /// The time of a trial, s.
 fn time(text: &str) -> Result<u32, OutputError> {

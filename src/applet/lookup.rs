@@ -25,10 +25,10 @@ use std::time::Duration;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "Every list of mef.conf is asked, also those that are off, and tested before (RFC 5782): a list \
-        that cannot be relied on says so instead.\nNo list is asked about private and reserved addresses, \
-        nor, without --force, about addresses on the allow list or of this host's own.\nWorks with and \
-        without a daemon; bans nobody. Exit status 1: a list gave no usable answer.",
+    note = "All lists of mef.conf are asked, even those that are off, and tested first (RFC 5782): for one \
+        that cannot be relied on, the reason is shown instead.\nNo list is asked about private and reserved \
+        addresses, nor, without --force, about addresses on the allow list or of this host's own.\nWorks \
+        with and without a daemon; bans nobody. Exit status 1: a list gave no usable answer.",
     example = "mef lookup 192.0.2.7\n  mef lookup --json 2001:db8::7"
 )]
 struct LookupArgs {

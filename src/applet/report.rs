@@ -151,7 +151,8 @@ fn begin(
             answer.ok_or_else(|| failed("no daemon runs: it has no start"))?.since
         }
         Some(other) => {
-            let text = format!("--scope: '{}' is none, expected boot, daemon or lifetime", shown(other));
+            let other = shown(other);
+            let text = format!("--scope: unknown scope '{other}', expected boot, daemon or lifetime");
             return Err(OutputError::Usage(text));
         }
     };
@@ -231,7 +232,8 @@ fn past<'a>(event: &JournalEvent<'a>) -> Option<PastEvent<'a>> {
 fn facts(totals: &mut Totals, notes: &mut Vec<String>) -> Vec<Fact> {
     let (addresses, repeated, is_cut) = totals.addresses();
     if is_cut {
-        notes.push("Of so many addresses those that came seldom were not counted.".to_owned());
+        let text = "There were too many addresses to count all: those that came seldom are left out.";
+        notes.push(text.to_owned());
     }
     let scans = totals.rules.by_name().iter().find(|row| &*row.name == SCANS).map_or(0, |row| row.count);
     vec![

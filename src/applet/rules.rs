@@ -18,8 +18,8 @@ use std::path::Path;
     help_triggers("-h", "--help"),
     note = "All shipped rules are built into the program. NAME.conf in rules_dir overrides the keys that it \
         has, or takes\nthe place of the whole rule if it has a failregex of its own; NAME.local beside it \
-        changes it further.\nOf one rule each line is shown with its origin, as a file that is a rule \
-        itself.",
+        changes it further.\nWith NAME, each line of that rule is shown with its origin; what is printed \
+        is itself a rule file.",
     example = "mef rules\n  mef rules sshd\n  mef rules --json"
 )]
 struct RulesArgs {

@@ -165,7 +165,7 @@ impl UnbanSession {
         self.notes.dedup();
         self.notes.iter().for_each(|note| output.note(note));
         if self.unwritten {
-            output.problem(&"the ban journal does not have this: after a reboot the bans may be back");
+            output.problem(&"the ban journal could not record this: the bans may return after a reboot");
         }
     }
 }

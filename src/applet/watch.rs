@@ -42,7 +42,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     if let Some(unknown) = kinds.iter().find(|word| !is_kind(word)) {
         let unknown = crate::base::line::shown(unknown);
         return Err(OutputError::Usage(format!(
-            "--kind: '{unknown}' is none; `mef watch --help` lists them"
+            "--kind: unknown kind '{unknown}'; `mef watch --help` lists them"
         )));
     }
     let settings = settings(args.config.as_deref(), output);

@@ -297,7 +297,7 @@ fn keys(jails: &JailFiles<'_>, jail: &str, services: &str, to: &mut Migration) -
         match port_list(&text, services) {
             Ok(list) if list.is_empty() => put("ports", "all"),
             Ok(list) => put("ports", &list),
-            Err(name) => to.note(&["jail ", jail, ": nobody knows the port '", &name, "'"]),
+            Err(name) => to.note(&["jail ", jail, ": unknown port '", &name, "'"]),
         }
     }
     if let Some(text) = jails.wanted(jail, "logpath") {

@@ -593,7 +593,7 @@ fn what_is_empty_says_so_and_the_command_that_was_meant_is_named() {
         (output.status, output.stdout, output.stderr)
     };
     assert_eq!(said(&["bans"]), (0, String::new(), "mef: no ban is in force\n".into()));
-    assert_eq!(said(&["lists"]), (0, String::new(), "mef: no list is there\n".into()));
+    assert_eq!(said(&["lists"]), (0, String::new(), "mef: there are no lists\n".into()));
     net.mef(&["ban", "192.0.2.7"]).ok();
     assert_eq!(said(&["bans", "--rule", "sshd"]).2, "mef: no such ban is in force\n");
     let (status, _, told) = said(&["undeny", "192.0.2.7"]);

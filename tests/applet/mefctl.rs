@@ -495,7 +495,7 @@ fn wrong_words_are_named_with_what_was_meant() {
     for (words, want) in [
         ("", "Usage: mefctl"),
         ("ruels apply", "did you mean 'rules'?"),
-        ("rules", "missing word behind 'rules'"),
+        ("rules", "missing word after 'rules'"),
         ("rules aply", "did you mean 'apply'?"),
         ("rules apply --yse", "did you mean '--yes'?"),
         ("rules apply a b", "unexpected word 'b'"),

@@ -164,7 +164,7 @@ newcomer() {
     check "the last one says that it protects" grep -qx protected /tmp/out
     echo "NOTE: $(grep '^watched: ' /tmp/out)"
     check "he has been told what is watched" grep -q '^watched: .*sshd (' /tmp/out
-    check "and what nobody watches" grep -q '^nobody watches: ' /tmp/out
+    check "and what is not watched" grep -q '^not watched: ' /tmp/out
     check "and how to take it back" says "mef setup --remove"
     attacked
 }

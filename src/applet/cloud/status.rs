@@ -5,6 +5,7 @@ use super::CloudForm;
 use crate::applet::context::settings;
 use crate::applet::output::{Output, OutputError, failed};
 use crate::base::clock::Wall;
+use crate::base::count::count;
 use crate::base::json::Object;
 use crate::base::utc::Stamp;
 use crate::cloud::report;
@@ -75,5 +76,5 @@ fn people(out: &mut dyn Write, cloud: &Cloud, standing: Option<&Standing>) -> io
     writeln!(out, "trouble      {trouble}")?;
     let due = report::due(standing, cloud.report_interval);
     let due = due.map_or_else(|| "when there is something to report".to_owned(), |at| Stamp(at).to_string());
-    writeln!(out, "next try     {due}, after {} failures", standing.failures)
+    writeln!(out, "next try     {due}, after {}", count(standing.failures, "failure"))
 }

@@ -117,7 +117,7 @@ pub(super) fn action<'w, 'a>(
     known: &[&'static str],
 ) -> Result<(&'static str, &'w [&'a str]), OutputError> {
     let Some((action, rest)) = args.split_first() else {
-        return Err(OutputError::Usage(format!("missing word behind '{word}': {}", known.join(", "))));
+        return Err(OutputError::Usage(format!("missing word after '{word}': {}", known.join(", "))));
     };
     match known.iter().find(|known| *known == action) {
         Some(known) => Ok((known, rest)),

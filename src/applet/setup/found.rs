@@ -21,7 +21,7 @@ pub(super) fn report(job: &SetupJob, output: &mut Output<'_>) -> Result<(), Outp
         let listed = |all: &[String]| if all.is_empty() { "-".to_owned() } else { all.join("; ") };
         let would = if job.dry_run { "would be " } else { "" };
         writeln!(output.out, "{would}watched: {}", listed(&watched))?;
-        writeln!(output.out, "nobody watches: {}", listed(&blind))?;
+        writeln!(output.out, "not watched: {}", listed(&blind))?;
         let forwards = host::forwards().contains(&true);
         let text = if forwards {
             "; packets are forwarded: bans hold for containers and networks behind it, too"

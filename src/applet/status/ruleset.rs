@@ -63,7 +63,7 @@ impl RuleSetStatus {
             (None, Some(false)) => {
                 (Some(false), "nothing starts it at boot (see mef setup, or `mefctl enable mef`)")
             }
-            (None, at_boot) => (at_boot, "it is not known what starts this host"),
+            (None, at_boot) => (at_boot, "the init system of this host is unknown"),
         };
         RuleSetStatus { state: state(&saved, set), at_boot, why_not }
     }

@@ -34,12 +34,7 @@ pub(super) fn run(settings: Settings, names: &[String], output: &mut Output<'_>)
         total += examples;
     }
     if output.problems == 0 {
-        writeln!(
-            output.out,
-            "{}, {}: all as they should be",
-            count(paths.len(), "rule"),
-            count(total, "example")
-        )?;
+        writeln!(output.out, "{}, {}: all as expected", count(paths.len(), "rule"), count(total, "example"))?;
     }
     output.end()
 }

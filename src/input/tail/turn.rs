@@ -288,7 +288,7 @@ impl Tail {
         let known = until.map_or(known, |until| self.account(&|| KnownFiles::until(path, until, older)));
         if let Some(packed) = until.filter(|_| gone).and_then(|t| rotate::packed(path, seconds(t))) {
             log::warn!(
-                "{}: the file that was read last is gone: what was written behind that place may be in {} \
+                "{}: the file that was read last is gone: what was written after that place may be in {} \
                  only, which is not read",
                 Shown(of_path(path)),
                 Shown(of_path(&packed))

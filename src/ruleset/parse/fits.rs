@@ -144,7 +144,7 @@ fn translation(rule: &RuleStatement) -> [Misfit; 7] {
             key::TO,
             interface,
             " with an address",
-            "the interface has the address; only ports are told, as in to=:8080",
+            "the interface has the address; only ports are given, as in to=:8080",
         ),
         misfit(
             key::TO,
