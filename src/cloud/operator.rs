@@ -16,7 +16,7 @@ use crate::sys::{fs, random};
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 /// Changes in one update: as many as fit in a message in any case.
@@ -117,19 +117,7 @@ pub fn aggregate(
     session
         .transfer(&list, &mut |record| listed(&mut sum, record, labels, &mut tests))
         .map_err(failed(&list))?;
-    let mut read = 0;
-    for (number, member) in (0u16..).zip(&operator.members) {
-        let zone = below(&[&member.name, ".r"].concat(), &operator.zone)?;
-        let labels = zone.labels().count();
-        let result = Session::open(server, key).and_then(|mut session| {
-            session.transfer(&zone, &mut |record| reported(&mut sum, number, record, labels))
-        });
-        match result {
-            Ok(()) => read += 1,
-            Err(Trouble::Local(errno)) => return Err(io::Error::from_raw_os_error(errno).into()),
-            Err(trouble) => unread(&member.name, trouble),
-        }
-    }
+    let read = read_members(work, server, &mut sum, unread)?;
     if read * 10 < members.len() * 9 {
         return Err(Failure::Unread(read, members.len()));
     }
@@ -153,6 +141,30 @@ pub fn aggregate(
     }
     batch.send().map_err(failed(&list))?;
     Ok(summary)
+}
+
+/// Reads the members' zones; how many could be read.
+fn read_members(
+    work: &Work<'_>,
+    server: SocketAddr,
+    sum: &mut Aggregate<'_>,
+    unread: &mut dyn FnMut(&str, Trouble),
+) -> Result<usize, Failure> {
+    let Work { operator, key, .. } = work;
+    let mut read = 0;
+    for (number, member) in (0u16..).zip(&operator.members) {
+        let zone = below(&[&member.name, ".r"].concat(), &operator.zone)?;
+        let labels = zone.labels().count();
+        let result = Session::open(server, key).and_then(|mut session| {
+            session.transfer(&zone, &mut |record| reported(sum, number, record, labels))
+        });
+        match result {
+            Ok(()) => read += 1,
+            Err(Trouble::Local(errno)) => return Err(io::Error::from_raw_os_error(errno).into()),
+            Err(trouble) => unread(&member.name, trouble),
+        }
+    }
+    Ok(read)
 }
 
 fn terms(operator: &Operator) -> Terms {
@@ -219,7 +231,7 @@ fn read_text(record: &Record<'_>) -> Listing {
 /// Changes on their way to the server.
 struct Batch<'b> {
     /// Where to, and the connection once there is one; nowhere if nothing is to be changed.
-    session: Option<(std::net::SocketAddr, &'b Key, Option<Session<'b>>)>,
+    session: Option<(SocketAddr, &'b Key, Option<Session<'b>>)>,
     zone: &'b Name,
     changes: Vec<(Subject, Change)>,
 }

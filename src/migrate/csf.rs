@@ -101,15 +101,8 @@ fn lists(root: &Root, to: &mut Migration) {
 fn rule_set(root: &Root, conf: &CsfConf<'_>, to: &mut Migration) {
     let drop = if conf.value("DROP") == "REJECT" { "reject" } else { "drop" };
     let out = if conf.value("DROP_OUT") == "DROP" { "drop" } else { "reject" };
-    let mut text = [
-        "# From csf.conf. Rules are tried in this order; mef.rules(5) explains them.\n\n\
-        policy dir=in action=",
-        drop,
-        "\npolicy dir=out action=",
-        out,
-        "\n",
-    ]
-    .concat();
+    let head = "# From csf.conf. Rules are tried in this order; mef.rules(5) explains them.\n\n";
+    let mut text = [head, "policy dir=in action=", drop, "\npolicy dir=out action=", out, "\n"].concat();
     if conf.is_on("DOCKER") || root.has("/var/lib/docker") {
         to.note(&["csf.conf: packets that are forwarded pass, since Docker runs here; `policy dir=fwd` in \
                    mef.rules is for a host that forwards nothing"]);
@@ -127,19 +120,10 @@ fn rule_set(root: &Root, conf: &CsfConf<'_>, to: &mut Migration) {
     let allow = [ALLOWED, ALLOW_FILE].concat();
     if to.files.iter().any(|(path, _)| *path == allow) {
         // As there: what comes from them and goes to them passes.
-        text = text.replacen(
-            "\n\n",
-            &["\n\nset name=", ALLOW_SET, " family=any type=addr file=", &allow, "\n"].concat(),
-            1,
-        );
-        text += &[
-            "rule dir=in action=accept proto=all src=@",
-            ALLOW_SET,
-            "\nrule dir=out action=accept proto=all dst=@",
-            ALLOW_SET,
-            "\n",
-        ]
-        .concat();
+        let set = ["\n\nset name=", ALLOW_SET, " family=any type=addr file=", &allow, "\n"].concat();
+        text = text.replacen("\n\n", &set, 1);
+        text += &["rule dir=in action=accept proto=all src=@", ALLOW_SET].concat();
+        text += &["\nrule dir=out action=accept proto=all dst=@", ALLOW_SET, "\n"].concat();
     }
     for (name, action) in [("csf.allow", "accept"), ("csf.deny", "drop")] {
         each_line(root, &path_of(name), 4, &mut |path, number, line, comment| {
@@ -235,6 +219,31 @@ struct PortLimit {
 
 /// CONNLIMIT and PORTFLOOD, of ports that are open: what is within them passes, the rest is refused.
 fn limits(conf: &CsfConf<'_>, text: &mut String, to: &mut Migration) {
+    for limit in &port_limits(conf, to) {
+        let PortLimit { proto, port, .. } = limit;
+        let is_open = |keys: [&str; 2]| {
+            let open = ports(conf.value(keys[usize::from(proto == "udp")]));
+            let contains = |open: PortRanges| port.parse().is_ok_and(|port| open.contains(port));
+            !open.is_empty() && PortRanges::parse(&open).is_ok_and(contains)
+        };
+        let open = is_open(["TCP_IN", "UDP_IN"]);
+        let family = match (open, is_open(["TCP6_IN", "UDP6_IN"])) {
+            _ if open && !conf.is_on("IPV6") => "",
+            (true, true) => "",
+            (true, false) => "ip",
+            (false, true) if conf.is_on("IPV6") => "ip6",
+            (false, _) => {
+                let why = " is not open: its limit is not taken over";
+                to.note(&["csf.conf: CONNLIMIT, PORTFLOOD: port ", port, why]);
+                continue;
+            }
+        };
+        *text += &limited(limit, family);
+    }
+}
+
+/// What they say of each port.
+fn port_limits(conf: &CsfConf<'_>, to: &mut Migration) -> Vec<PortLimit> {
     let mut all = Vec::<PortLimit>::new();
     for item in list(conf.value("CONNLIMIT")) {
         match item.split_once(';') {
@@ -255,54 +264,26 @@ fn limits(conf: &CsfConf<'_>, text: &mut String, to: &mut Migration) {
             _ => to.note(&["csf.conf: PORTFLOOD: not taken over: ", &plain(item)]),
         }
     }
-    for PortLimit { proto, port, conns, rate, burst } in &all {
-        let is_open = |keys: [&str; 2]| {
-            let open = ports(conf.value(keys[usize::from(proto == "udp")]));
-            let contains = |open: PortRanges| port.parse().is_ok_and(|port| open.contains(port));
-            !open.is_empty() && PortRanges::parse(&open).is_ok_and(contains)
-        };
-        let open = is_open(["TCP_IN", "UDP_IN"]);
-        let family = match (open, is_open(["TCP6_IN", "UDP6_IN"])) {
-            _ if open && !conf.is_on("IPV6") => "",
-            (true, true) => "",
-            (true, false) => "ip",
-            (false, true) if conf.is_on("IPV6") => "ip6",
-            (false, _) => {
-                to.note(&[
-                    "csf.conf: CONNLIMIT, PORTFLOOD: port ",
-                    port,
-                    " is not open: its limit is not taken over",
-                ]);
-                continue;
-            }
-        };
-        let of = |action: &str| {
-            let statement = Statement::new(Way::In, action).key("proto", proto).key("family", family);
-            statement.key("dport", port).key("ct", "new")
-        };
-        if !conns.is_empty() && !rate.is_empty() {
-            // One after the other: who passes the first limit is led to the second one.
-            let name = ["csf-", proto, "-", port].concat();
-            let within =
-                ["rule group=", &name, " action=accept proto=", proto, " limit=", rate, " burst=", burst];
-            *text += &[
-                "group name=",
-                &name,
-                "\n",
-                &within.concat(),
-                "\nrule group=",
-                &name,
-                " action=drop proto=",
-                proto,
-                "\n",
-            ]
-            .concat();
-            *text += &of(&["group:", &name].concat()).key("conns", conns).line();
-        } else {
-            *text += &of("accept").key("conns", conns).key("limit", rate).key("burst", burst).line();
-        }
-        *text += &of(if conns.is_empty() { "drop" } else { "reject" }).line();
+    all
+}
+
+/// The rules of a limit.
+fn limited(limit: &PortLimit, family: &str) -> String {
+    let PortLimit { proto, port, conns, rate, burst } = limit;
+    let of = |action: &str| {
+        let statement = Statement::new(Way::In, action).key("proto", proto).key("family", family);
+        statement.key("dport", port).key("ct", "new")
+    };
+    let refused = of(if conns.is_empty() { "drop" } else { "reject" }).line();
+    if conns.is_empty() || rate.is_empty() {
+        return of("accept").key("conns", conns).key("limit", rate).key("burst", burst).line() + &refused;
     }
+    // One after the other: who passes the first limit is led to the second one.
+    let name = ["csf-", proto, "-", port].concat();
+    let within = ["rule group=", &name, " action=accept proto=", proto, " limit=", rate, " burst=", burst];
+    let beyond = ["\nrule group=", &name, " action=drop proto=", proto, "\n"];
+    let group = ["group name=", &name, "\n", &within.concat(), &beyond.concat()].concat();
+    group + &of(&["group:", &name].concat()).key("conns", conns).line() + &refused
 }
 
 /// The limits of a port.

@@ -179,30 +179,21 @@ fn rule(tuple: &str, family: &str) -> Result<UfwRule, String> {
         [dir] => (&[][..], *dir),
         [apps @ .., dir] => (apps, *dir),
     };
-    let (routed, action) = match action.split_once(':') {
-        Some(("route", action)) => (true, action),
+    let (way, action) = match action.split_once(':') {
+        Some(("route", action)) => (Way::Forward, action),
         Some(_) => return Err("unknown kind of rule".into()),
-        None => (false, *action),
+        None if dir.starts_with("out") => (Way::Out, *action),
+        None => (Way::In, *action),
     };
     let (action, logs) = match action.split_once("_log") {
         Some((action, _)) => (action, true),
         None => (action, false),
     };
     let (iif, oif) = interfaces(dir);
-    let way = match (routed, dir.starts_with("out")) {
-        (true, _) => Way::Forward,
-        (false, true) => Way::Out,
-        (false, false) => Way::In,
-    };
     let any = |text: &str| matches!(text, "any" | "0.0.0.0/0" | "::/0");
     let part = |text: &str| if any(text) { String::new() } else { text.to_owned() };
     let has_ports = *dport != "any" || *sport != "any";
-    let proto = match *proto {
-        "any" if has_ports => "tcp,udp",
-        "any" => "all",
-        "ipv6" => "41",
-        other => other,
-    };
+    let proto = protocol(proto, if has_ports { "tcp,udp" } else { "all" });
     let mut comment = plain(&unhex(comment));
     if comment.is_empty() {
         let apps: Vec<&str> = apps.iter().copied().filter(|app| *app != "-").collect();
@@ -236,6 +227,15 @@ fn rule(tuple: &str, family: &str) -> Result<UfwRule, String> {
     };
     let of = |text: &str| !any(text) && text.contains(if family == "ip" { '.' } else { ':' });
     Ok(UfwRule { statements, is_bound: of(src) || of(dst) })
+}
+
+/// A protocol as it is called here.
+fn protocol<'t>(word: &'t str, any: &'static str) -> &'t str {
+    match word {
+        "any" => any,
+        "ipv6" => "41",
+        other => other,
+    }
 }
 
 /// `in_eth0`, `out_eth1`, `in_eth0!out_eth1`.

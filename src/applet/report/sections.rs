@@ -136,16 +136,7 @@ pub(super) fn sections(
         let (bans, last) = (ReportValue::Number(source.bans), ReportValue::Time(source.last));
         rows.push(vec![addr, bans, last, ReportValue::List(source.rules), ReportValue::List(source.ports)]);
     });
-    let newest = totals.newest.drain(..).map(|ban| {
-        let time = match ban.time {
-            Some(Span::Secs(secs)) => about(secs),
-            Some(Span::Permanent) => "permanent".to_owned(),
-            None => String::new(),
-        };
-        let texts = [ban.addr, ban.rule, time, ban.ports, ban.line].map(ReportValue::Text);
-        std::iter::once(ReportValue::Time(ban.at)).chain(texts).collect()
-    });
-    let newest = newest.collect();
+    let newest = newest(totals);
     let section = |key, title, form, columns, rows| ReportSection { key, title, form, columns, rows };
     vec![
         section("days", "By day", ChartForm::Days, &["day", "bans"], days),
@@ -168,6 +159,20 @@ pub(super) fn sections(
             newest,
         ),
     ]
+}
+
+/// The last bans.
+fn newest(totals: &mut Totals) -> Vec<Vec<ReportValue>> {
+    let rows = totals.newest.drain(..).map(|ban| {
+        let time = match ban.time {
+            Some(Span::Secs(secs)) => about(secs),
+            Some(Span::Permanent) => "permanent".to_owned(),
+            None => String::new(),
+        };
+        let texts = [ban.addr, ban.rule, time, ban.ports, ban.line].map(ReportValue::Text);
+        std::iter::once(ReportValue::Time(ban.at)).chain(texts).collect()
+    });
+    rows.collect()
 }
 
 /// The bars of the days, the oldest first, and how many days each is.

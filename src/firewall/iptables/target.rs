@@ -102,6 +102,14 @@ impl Text {
         fixed.to_owned()
     }
 
+    /// The number of a limit, which parts of one rule share.
+    fn limit_number(&mut self) -> u32 {
+        self.shared.unwrap_or_else(|| {
+            self.limits += 1;
+            self.limits
+        })
+    }
+
     /// The matches with a bound on how many packets pass them. Whom a set of buckets has no room for is under
     /// no limit.
     pub(super) fn limit(&mut self, place: Place, at: (u32, u32), plain: String, limit: &Limit) -> String {
@@ -117,12 +125,7 @@ impl Text {
             let bound = [" -m connlimit --connlimit-", side, &count, " --connlimit-saddr --connlimit-mask "];
             return plain + &bound.concat() + mask;
         }
-        let unit = match per {
-            1 => "/sec",
-            60 => "/min",
-            3600 => "/hour",
-            _ => "/day",
-        };
+        let unit = unit(per);
         let packets = u64::from(rate.packets.max(1));
         let burst = u64::from(limit.burst).min((FULL_MAX * packets / per).max(1));
         if burst < u64::from(limit.burst) {
@@ -130,11 +133,7 @@ impl Text {
             self.say(at.1, what, Severity::Warning);
         }
         let full = burst * per / packets + 1;
-        let mut number = self.shared.unwrap_or_else(|| {
-            self.limits += 1;
-            self.limits
-        });
-        let mut kind = "_";
+        let (mut number, mut kind) = (self.limit_number(), "_");
         let (mut set, mut life, mut mode) = (String::new(), full.min(FULL_MAX), String::new());
         if let Some(name) = limit.set {
             // Rules that ask the same set share its buckets.
@@ -167,6 +166,16 @@ impl Text {
             &life,
         ];
         plain + &bound.concat()
+    }
+}
+
+/// What a rate is per.
+fn unit(seconds: u64) -> &'static str {
+    match seconds {
+        1 => "/sec",
+        60 => "/min",
+        3600 => "/hour",
+        _ => "/day",
     }
 }
 
