@@ -211,8 +211,6 @@ impl Fallback {
     }
 }
 
-/// What the sets of lists hold.
-
 fn family_of(name: Name) -> Family {
     if name.as_str().starts_with("deny6") { Family::V6 } else { Family::V4 }
 }
