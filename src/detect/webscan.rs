@@ -243,6 +243,8 @@ impl RequestText<'_> {
         }
     }
 
+    // Called from one place, for every request.
+    #[inline(always)]
     fn count(&self, place: &mut [u32], counters: &[ScanCounter], time: u64, newest: u64) {
         let (mut print_path, mut print_top, mut print_agent) = (None, None, None);
         for c in counters.iter().filter(|c| c.statuses.has(self.status)) {
@@ -276,6 +278,8 @@ struct Exceeded<'t> {
 }
 
 /// How near to a threshold an address is, in 256ths of what is too much, and the first that it is over.
+// Called from one place, for every request.
+#[inline(always)]
 fn exceeded<'t>(
     thresholds: &'t [Threshold],
     needs: &[RequestNeeds],
