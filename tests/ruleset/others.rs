@@ -120,8 +120,7 @@ const DOCKER: RuleSetOfOthers =
 const KUBERNETES: RuleSetOfOthers = RuleSetOfOthers {
     name: "Kubernetes",
     load: |world| file(world, "kubernetes.ip"),
-    // The way of a pod to its own service needs the translation to ports at random.
-    are_meant: |packet| !packet.v6 && (packet.from != Spot::Friend || packet.dport != 1002),
+    are_meant: v4,
     least: 93,
 };
 const CSF: RuleSetOfOthers =
@@ -135,7 +134,7 @@ const NIXOS: RuleSetOfOthers = RuleSetOfOthers {
 const ARCH: RuleSetOfOthers = RuleSetOfOthers {
     name: "Arch Linux",
     load: |world| file(world, "arch.nft"),
-    // What is answered is what the rule refuses that bounds its answers.
+    // What is answered is what the rule refuses that bounds its answers, and the kernel bounds them, too.
     are_meant: |packet| {
         let is_let_in = packet.kind == Kind::Tcp && matches!(packet.dport, 1000 | 2000);
         packet.to != Spot::Host || packet.from == Spot::Host || is_let_in || packet.kind == Kind::Ping
@@ -145,11 +144,7 @@ const ARCH: RuleSetOfOthers = RuleSetOfOthers {
 const WIKI_ROUTER: RuleSetOfOthers = RuleSetOfOthers {
     name: "nftables wiki: router",
     load: |world| file(world, "wiki-router.nft"),
-    // The map of protocols and ports.
-    are_meant: |packet| {
-        let is_of_map = packet.from == Spot::Friend && packet.to == Spot::Host && packet.dport == 1001;
-        !packet.v6 && !is_of_map
-    },
+    are_meant: v4,
     least: 100,
 };
 const WIKI_SERVER: RuleSetOfOthers = RuleSetOfOthers {

@@ -16,6 +16,7 @@ const FLAGS: [&str; 6] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG"];
 const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 /// Kinds of addresses, by their numbers.
 const KINDS: [&str; 6] = ["UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST"];
+const UNICAST: u128 = 1;
 const BROADCAST: u128 = 3;
 /// For whom frames are, by their numbers.
 const PACKET_TYPES: [&str; 3] = ["unicast", "broadcast", "multicast"];
@@ -350,8 +351,19 @@ impl Matches {
             self.never |= sense == Sense::Is;
             return;
         }
-        let words: Vec<&str> = known.iter().map(|n| word(&KINDS, *n)).collect();
         let name = side.of("src-type", "dst-type");
+        if family == Family::V6 && (known.len() > 1 || known.contains(&UNICAST)) {
+            // There a list means all of its kinds at once, and what is local is unicast, too.
+            let is = |sense, kind: &str| option(sense, "addrtype", name, kind);
+            let one = |n: &u128| match word(&KINDS, *n) {
+                "UNICAST" => [("UNICAST", Sense::Is), ("LOCAL", Sense::IsNot), ("ANYCAST", Sense::IsNot)]
+                    .map(|(kind, sense)| is(sense, kind))
+                    .concat(),
+                kind => is(Sense::Is, kind),
+            };
+            return self.either(sense, Asks::Once, known.iter().map(one).collect());
+        }
+        let words: Vec<&str> = known.iter().map(|n| word(&KINDS, *n)).collect();
         self.plain += &option(sense, "addrtype", name, &words.join(","));
     }
 

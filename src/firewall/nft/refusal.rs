@@ -126,6 +126,13 @@ impl std::fmt::Display for TxnError {
         match self {
             TxnError::Refused(all) => {
                 for (i, r) in all.iter().enumerate() {
+                    let same = |other: &Refusal| {
+                        (&other.op, other.errno, &other.missing) == (&r.op, r.errno, &r.missing)
+                    };
+                    if all.iter().take(i).any(same) {
+                        // What a rule needs is refused together with it.
+                        continue;
+                    }
                     let words = std::str::from_utf8(&r.words).unwrap_or("");
                     let sep = if i == 0 { "" } else { "; " };
                     if let Some(why) = whole(advice(r)) {
@@ -295,7 +302,9 @@ mod tests {
         let missing = KernelParts::of(&["nft_ct", "nft_limit"]);
         let refusal =
             Refusal { op: Op::Statement(7), errno: Errno::ENOENT, words: SmallVec::new(), at: 0, missing };
-        let text = TxnError::Refused(vec![refusal]).to_string();
+        // What it needs is refused with it, which is said once.
+        let text = TxnError::Refused(vec![refusal.clone(), refusal]).to_string();
+        assert_eq!(text.matches("the kernel refused rule 7: ").count(), 1, "{text}");
         assert!(text.starts_with("the kernel refused rule 7: "), "{text}");
         assert!(text.ends_with(": this kernel lacks nft_ct (with nf_conntrack), nft_limit"), "{text}");
     }
