@@ -17,6 +17,8 @@ mod operator;
 mod parts;
 mod ports;
 mod service;
+mod service_reader;
+mod setting_groups;
 mod settings;
 mod table;
 mod value;

@@ -2,10 +2,8 @@
 //! One file of rules.d: what a service's log lines look like and what follows from them.
 //! Patterns stay text with their place: they are compiled by the caller, who knows the engine.
 
-mod reader;
-
-pub use reader::parse_service;
-pub(super) use reader::{PatternKey, parse_parts, read, section_of};
+pub use super::service_reader::parse_service;
+pub(super) use super::service_reader::{PatternKey, parse_parts, read, section_of};
 
 use super::Spanned;
 use super::keys::{SettingKey, SettingSlot, words};

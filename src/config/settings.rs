@@ -1,9 +1,7 @@
 #![forbid(unsafe_code)]
 //! What mef.conf says, as plain data. Other parts never see text of the file.
 
-mod groups;
-
-pub use groups::{Cloud, FloodRates, FloodSettings, InterfaceChoice, ScanSettings, Zone};
+pub use super::setting_groups::{Cloud, FloodRates, FloodSettings, InterfaceChoice, ScanSettings, Zone};
 
 use super::keys::words;
 use super::ports::PortRanges;

@@ -429,4 +429,5 @@ fn general(jails: &JailFiles<'_>, to: &mut Migration) {
 }
 
 #[cfg(test)]
+#[path = "fail2ban_tests.rs"]
 mod tests;

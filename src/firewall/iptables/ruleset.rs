@@ -6,9 +6,7 @@
 //! A trial has both: the first rule asks a set whose elements have the time of the trial, and leads to the
 //! new ones while they are there. They go by themselves, whatever has become of every process by then.
 
-mod made;
-mod trial;
-
+use super::guards::everybody;
 use super::restore::{self, Via};
 use super::rules::has_ipv6;
 use super::switch::{blame, run_switch, switch_text};
@@ -19,7 +17,6 @@ use crate::ban::{Doing, Failure};
 use crate::base::range::Family;
 use crate::firewall::ipset::message::{Command, Elem, Key, SetSpec, Type};
 use crate::firewall::ipset::{DoneBefore, Sets};
-pub(super) use made::Made;
 use nix::errno::Errno;
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,6 +27,8 @@ const MADE: &str = "mefr_made";
 const LETTERS: [char; 4] = ['a', 'b', 'c', 'd'];
 /// The element of [`MADE`] that says which are in force; those of the letters come behind it.
 const STATE: u32 = 1;
+/// Changes with the layout.
+const VERSION: &str = "mef rules 2";
 /// Chains of the kernel, and ours that they lead to, by directions.
 pub(super) const HOOKS: [(&str, &str); 6] = [
     ("INPUT", "mefr_in"),
@@ -41,6 +40,48 @@ pub(super) const HOOKS: [(&str, &str); 6] = [
 ];
 /// Room in sets that packets add to.
 const DYNAMIC_SIZE: u32 = 65_536 + OURS_LIST;
+
+/// One rule set, as it is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Made {
+    /// Chains in the tables of each family.
+    chains: [[u32; 2]; 2],
+    /// The directions that have one, as bits, and the numbers of those chains.
+    pub(super) bases: [[Option<u32>; 6]; 2],
+    via: [Via; 2],
+    /// What stands for its content.
+    fingerprint: u64,
+}
+
+impl Made {
+    fn write(&self) -> String {
+        let mut text = VERSION.to_owned();
+        let mut push = |n: usize| text.extend([" ", &n.to_string()]);
+        self.chains.iter().flatten().for_each(|n| push(*n as usize));
+        self.bases.iter().flatten().for_each(|base| push(base.map_or(0, |n| n as usize + 1)));
+        self.via.iter().for_each(|via| push(*via));
+        text.extend([" ", &self.fingerprint.to_string()]);
+        text
+    }
+
+    fn read(comment: &str) -> Option<Made> {
+        let mut numbers =
+            comment.strip_prefix(VERSION)?.split_whitespace().map_while(|n| n.parse::<u64>().ok());
+        let mut small = || numbers.next()?.try_into().ok();
+        let mut this = Made::default();
+        for slot in this.chains.iter_mut().flatten() {
+            *slot = small()?;
+        }
+        for slot in this.bases.iter_mut().flatten() {
+            *slot = u32::checked_sub(small()?, 1);
+        }
+        for slot in &mut this.via {
+            *slot = small()? as usize;
+        }
+        this.fingerprint = numbers.next()?;
+        Some(this)
+    }
+}
 
 /// What there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -221,6 +262,21 @@ impl Rules {
         Ok(self.state()? != State::default())
     }
 
+    /// The milliseconds that a trial has left, if there is one; 0: the previous rules are in force.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn pending(&mut self) -> Result<Option<u64>, Failure> {
+        if self.state()?.trial.is_none() {
+            return Ok(None);
+        }
+        let left = std::cell::Cell::new(0);
+        self.sets.elements(&trial_set(Family::V4), &mut || left.set(0), &mut |elem| {
+            left.set(elem.left.unwrap_or(0));
+        })?;
+        Ok(Some(u64::from(left.get()) * 1000))
+    }
+
     /// Puts a rule set in force.
     ///
     /// # Errors
@@ -319,6 +375,16 @@ impl Rules {
         Ok(())
     }
 
+    /// Has the trial's set match every packet for so long.
+    fn fill_trial(&mut self, seconds: u32) -> Result<(), Failure> {
+        for family in families() {
+            let name = trial_set(family);
+            self.make(&SetSpec { timed: true, expected: 1, ..spec(&name, Type::Networks, family) })?;
+            self.write(Command::Add, &name, &elems::net_elems(&[everybody(family)], Some(seconds), ""))?;
+        }
+        Ok(())
+    }
+
     /// Has packets come to other rule sets, or changes nothing. What is in force of one family is in force
     /// when that of the other is switched.
     fn switch(&mut self, from: &State, to: &State) -> Result<(), Failure> {
@@ -409,6 +475,47 @@ impl Rules {
         }
         self.forget()
     }
+
+    /// Makes the rules on trial the only ones; `false` if the trial is over.
+    ///
+    /// # Errors
+    /// What was refused; then they are on trial as before.
+    pub fn confirm(&mut self) -> Result<bool, Failure> {
+        let state = self.state()?;
+        if state.trial.is_none() || self.pending()?.unwrap_or(0) == 0 {
+            return Ok(false);
+        }
+        let wanted = State { now: state.trial, trial: None, ..state };
+        self.switch(&state, &wanted)?;
+        self.note_state(wanted.now, None)?;
+        self.drop_rules(&state, state.now)?;
+        Ok(true)
+    }
+
+    /// Ends a trial: the previous rules are in force. Whether there was one. `nothing` is called before, if
+    /// there were no previous rules.
+    ///
+    /// # Errors
+    /// What was refused.
+    pub fn withdraw(&mut self, nothing: &mut dyn FnMut()) -> Result<bool, Failure> {
+        let state = self.state()?;
+        if state.trial.is_none() {
+            return Ok(false);
+        }
+        if state.now.is_none() {
+            nothing();
+            return self.unload().map(|()| true);
+        }
+        if !self.is_whole(&state)? {
+            // Others have taken rules away: nobody knows what is left of the previous ones.
+            return self.unload().map(|()| false);
+        }
+        let wanted = State { trial: None, ..state };
+        self.switch(&state, &wanted)?;
+        self.note_state(wanted.now, None)?;
+        self.drop_rules(&state, state.trial)?;
+        Ok(true)
+    }
 }
 
 /// Which program works, the one that the host has chosen before others.
@@ -416,4 +523,10 @@ fn probe(family: Family, letter: char) -> Result<Via, Failure> {
     let chain = chain_name(0).replace(LETTER, &String::from(letter));
     let asks = [" -m set --match-set ", &hook_set(0, family), " src -j RETURN\nCOMMIT\n"].concat();
     restore::restore(family, &[["*filter\n:", &chain, " - [0:0]\n-A ", &chain, &asks].concat()])
+}
+
+impl Made {
+    fn via_of(&self, family: Family) -> Via {
+        self.via.get(index(family)).copied().unwrap_or(0)
+    }
 }

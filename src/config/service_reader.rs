@@ -1,27 +1,27 @@
 #![forbid(unsafe_code)]
 //! Reads the lines of a service rule, of one file or of several that add up.
 
-use super::super::Spanned;
-use super::super::foreign;
-use super::super::ini::{self, IniEntry};
-use super::super::keys::{self, SettingSlot};
-use super::super::parts::{ConfigPart, Replacing, RuleDefault};
-use super::super::value;
-use super::super::webscan::{self, WebscanReader};
-use super::{Engine, FailPattern, LogFormat, Mode, ServiceRule, Source, blank};
-use super::{KEYS, PATTERN_KEYS};
+use super::Spanned;
+use super::foreign;
+use super::ini::{self, IniEntry};
+use super::keys::{self, SettingSlot};
+use super::parts::{ConfigPart, Replacing, RuleDefault};
+use super::service::{Engine, FailPattern, LogFormat, Mode, ServiceRule, Source, blank};
+use super::service::{KEYS, PATTERN_KEYS};
+use super::value;
+use super::webscan::{self, WebscanReader};
 use crate::base::build_part::BuildPart;
 use crate::base::diag::decode;
 use crate::base::diag::{Problem, Severity};
 
 /// The section that a line belongs to: [detection] and [action] are [rule] continued, for files of the
 /// existing product.
-pub(in crate::config) fn section_of<'a>(entry: &IniEntry<'a>) -> &'a str {
+pub(super) fn section_of<'a>(entry: &IniEntry<'a>) -> &'a str {
     if matches!(entry.section, "detection" | "action") { "rule" } else { entry.section }
 }
 
 /// Reads the lines of a service rule.
-pub(in crate::config) fn read<'a>(
+pub(super) fn read<'a>(
     text: &'a str,
     problems: &mut Vec<Problem>,
     each: &mut dyn FnMut(&IniEntry<'a>, &mut Vec<Problem>),
@@ -44,7 +44,7 @@ pub fn parse_service(stem: &str, text: &[u8]) -> (Option<ServiceRule>, Vec<Probl
 }
 
 /// Reads a rule that is made of several texts. Problems say in which one they are.
-pub(in crate::config) fn parse_parts(
+pub(super) fn parse_parts(
     stem: &str,
     defaults: &[RuleDefault],
     parts: &[ConfigPart<'_>],
@@ -123,14 +123,14 @@ impl Origin {
 }
 
 /// The key of a pattern: `failregex[MODE]@WEIGHT`.
-pub(in crate::config) struct PatternKey<'a> {
-    pub(in crate::config) name: &'a str,
+pub(super) struct PatternKey<'a> {
+    pub(super) name: &'a str,
     mode: Option<&'a str>,
     weight: Option<&'a str>,
 }
 
 impl<'a> PatternKey<'a> {
-    pub(in crate::config) fn read(key: &'a str) -> PatternKey<'a> {
+    pub(super) fn read(key: &'a str) -> PatternKey<'a> {
         let split = |(key, part): (&'a str, &'a str)| (key.trim_ascii_end(), Some(part.trim_ascii()));
         let (key, weight) = key.split_once('@').map_or((key, None), split);
         let (name, mode) = match key.strip_suffix(']').and_then(|key| key.split_once('[')) {

@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
 //! Settings that belong together: of a guard, of a DNSBL, of the community cloud.
 
-use super::super::ports::{ExcludedPorts, PortRanges};
-use super::super::value;
-use super::StageOne;
+use super::ports::{ExcludedPorts, PortRanges};
+use super::settings::StageOne;
+use super::value;
 use crate::base::clock::Span;
 use crate::base::diag::Checked;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ pub struct InterfaceChoice {
 
 impl InterfaceChoice {
     /// `auto`, names, both; or `all`.
-    pub(in crate::config) fn parse(text: &str) -> Checked<InterfaceChoice> {
+    pub(super) fn parse(text: &str) -> Checked<InterfaceChoice> {
         let mut names = value::names(text)?;
         let all = names.iter().any(|n| n == "all");
         let auto = !all && names.iter().any(|n| n == "auto");
