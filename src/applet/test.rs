@@ -18,8 +18,9 @@ use crate::detect::{DetectRule, LineCounts, MAX_RULES, RuleBits, header};
 use crate::input::blocks;
 use crate::input::container::ContainerLog;
 use crate::lists::{self, Gone, ListTurn, Paths};
-use crate::sys::{capability, fs, stdio};
+use crate::sys::{capability, count, fs, stdio};
 use argh::FromArgs;
+use memchr::memchr;
 use report::TestReport;
 use std::fs::File;
 use std::io;
@@ -247,18 +248,24 @@ impl TestRun<'_> {
     fn plain(&mut self, block: &[u8]) {
         let TestRun { groups, report, own, lines, .. } = self;
         let before = *lines;
-        *lines += u64::try_from(crate::sys::count::newlines(block)).unwrap_or(0);
+        let mut read = None;
         let syslog = is_syslog(block);
         for DetectorGroup { first, len, rehearsal } in groups {
             let wanted = bits(own.iter().skip(*first).take(*len), |rule| {
                 own.len() == 1 || rule.programs.is_empty() != syslog
             });
             if wanted != 0 {
-                rehearsal.block(wanted, block, &mut |at, event| {
-                    report.event(*first, before + 1 + u64::try_from(at).unwrap_or(0), &event);
+                // Lines are counted up to those that say something only.
+                let (mut counted, mut number) = (0, before + 1);
+                let all = rehearsal.block(wanted, block, &mut |at, event| {
+                    number += newlines(block.get(counted..at).unwrap_or_default());
+                    counted = at;
+                    report.event(*first, number, &event);
                 });
+                read = u64::try_from(all).ok();
             }
         }
+        *lines += read.unwrap_or_else(|| newlines(block));
     }
 
     /// What was seen by all.
@@ -271,6 +278,14 @@ impl TestRun<'_> {
             all.no_header += counts.no_header;
         }
         all
+    }
+}
+
+fn newlines(text: &[u8]) -> u64 {
+    match memchr(b'\n', text) {
+        // Often it is one line.
+        Some(end) if end + 1 == text.len() => 1,
+        _ => u64::try_from(count::newlines(text)).unwrap_or(u64::MAX),
     }
 }
 

@@ -190,9 +190,14 @@ impl Rehearsal {
         self.observer.detector.counts()
     }
 
-    /// Looks through whole lines for the rules whose bits are set; `each` gets the number of the line in the
-    /// block.
-    pub fn block(&mut self, wanted: RuleBits, block: &[u8], each: &mut dyn FnMut(usize, RehearsalEvent<'_>)) {
+    /// Looks through whole lines for the rules whose bits are set; `each` gets where the line begins
+    /// in the block. How many lines there are.
+    pub fn block(
+        &mut self,
+        wanted: RuleBits,
+        block: &[u8],
+        each: &mut dyn FnMut(usize, RehearsalEvent<'_>),
+    ) -> usize {
         let Rehearsal { observer: Observer { detector, counter }, court, clock, extent, .. } = self;
         detector.block(wanted, block, &mut |at, line, hit| {
             if *extent == RehearsalExtent::Hits && hit.request.is_none() {
@@ -207,7 +212,7 @@ impl Rehearsal {
             let origin = Origin { live: false, attested: true };
             Knowledge { decider: &court.decider, now }.weigh(&hit, line, origin);
             court.take((now, clock.now), counter, &hit, line, &mut |event| each(at, event));
-        });
+        })
     }
 
     /// Protects no address of this host.

@@ -167,39 +167,43 @@ impl Detector {
     }
 
     /// Looks through `block`, whole lines that each end with a newline (the last may lack it), for the rules
-    /// whose bits are set in `wanted`. Calls `hit` with the number of the line in the block, from 0, and the
-    /// line.
-    pub fn block(&mut self, wanted: RuleBits, block: &[u8], hit: &mut dyn FnMut(usize, &[u8], Hit)) {
-        let (mut at, mut number) = (0, 0);
+    /// whose bits are set in `wanted`. Calls `hit` with the line and where it begins in the block. How many
+    /// lines there are.
+    pub fn block(&mut self, wanted: RuleBits, block: &[u8], hit: &mut dyn FnMut(usize, &[u8], Hit)) -> usize {
+        let seen = count::newlines_and(colour::ESCAPE, block);
+        let lines = seen.newlines + usize::from(!block.is_empty() && !block.ends_with(b"\n"));
+        self.judge.counts.lines += u64::try_from(lines).unwrap_or(u64::MAX);
+        let mut at = 0;
         let rest = |at: usize| block.get(at..).unwrap_or_default();
-        while let Some(escape) = memchr(colour::ESCAPE, rest(at)) {
+        while seen.has_other
+            && let Some(escape) = memchr(colour::ESCAPE, rest(at))
+        {
             let begin = memrchr(b'\n', rest(at).get(..escape).unwrap_or_default()).map_or(at, |n| at + n + 1);
             let end = memchr(b'\n', rest(at + escape)).map_or(block.len(), |n| at + escape + n + 1);
-            number += self.lines(wanted, block.get(at..begin).unwrap_or_default(), number, hit);
-            self.coloured(wanted, block.get(begin..end).unwrap_or_default(), number, hit);
-            (at, number) = (end, number + 1);
+            self.lines(wanted, block.get(at..begin).unwrap_or_default(), at, hit);
+            self.coloured(wanted, block.get(begin..end).unwrap_or_default(), begin, hit);
+            at = end;
         }
-        self.lines(wanted, rest(at), number, hit);
+        self.lines(wanted, rest(at), at, hit);
+        lines
     }
 
-    /// Looks through lines without colours, of which the first is number `first`. How many there are.
+    /// Looks through lines without colours, of which the first begins at `first`.
     fn lines(
         &mut self,
         wanted: RuleBits,
         block: &[u8],
         first: usize,
         hit: &mut dyn FnMut(usize, &[u8], Hit),
-    ) -> usize {
+    ) {
         let Detector { rules, scan, judge, plain } = self;
-        let mut number = 0;
         let mut at = 0;
-        let newlines = |range: Range<usize>| count::newlines(block.get(range).unwrap_or_default());
         let mut ahead = scan::Ahead::default();
         while let Some(found) = scan.next(wanted, block, at, &mut ahead, &mut judge.possible) {
-            number += newlines(at..found.start);
+            let begin = first + found.start;
             at = (found.end + 1).min(block.len());
             let line = without_zeros(block.get(found).unwrap_or_default());
-            let judged = judge.line(rules, said(line), &mut |h| hit(first + number, line, h));
+            let judged = judge.line(rules, said(line), &mut |h| hit(begin, line, h));
             let left = judge.possible.rules & !judged;
             // An escape that a syslog daemon has spelled out.
             if left != 0
@@ -208,13 +212,9 @@ impl Detector {
             {
                 let line = plain.get(..len).unwrap_or_default();
                 scan.text(left, line, TextKind::Line, &mut judge.possible);
-                judge.line(rules, said(line), &mut |h| hit(first + number, line, h));
+                judge.line(rules, said(line), &mut |h| hit(begin, line, h));
             }
-            number += 1;
         }
-        let rest = newlines(at..block.len()) + usize::from(at < block.len() && !block.ends_with(b"\n"));
-        judge.counts.lines += u64::try_from(number + rest).unwrap_or(u64::MAX);
-        number + rest
     }
 
     /// Looks at one line with an escape in it: as it is, and by the rules that say nothing to it, without its
@@ -224,18 +224,17 @@ impl Detector {
         &mut self,
         wanted: RuleBits,
         line: &[u8],
-        number: usize,
+        begin: usize,
         hit: &mut dyn FnMut(usize, &[u8], Hit),
     ) {
         let Detector { rules, scan, judge, plain } = self;
-        judge.counts.lines += 1;
         let line = without_zeros(line.strip_suffix(b"\n").unwrap_or(line));
         scan.text(wanted, line, TextKind::Line, &mut judge.possible);
-        let judged = judge.line(rules, said(line), &mut |h| hit(number, line, h));
+        let judged = judge.line(rules, said(line), &mut |h| hit(begin, line, h));
         if let Some(len) = colour::strip(line, plain) {
             let line = plain.get(..len).unwrap_or_default();
             scan.text(wanted & !judged, line, TextKind::Line, &mut judge.possible);
-            judge.line(rules, said(line), &mut |h| hit(number, line, h));
+            judge.line(rules, said(line), &mut |h| hit(begin, line, h));
         }
     }
 

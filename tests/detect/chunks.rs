@@ -105,7 +105,8 @@ fn of_blocks(confs: &[Conf]) {
         let mut each = |block: &[u8]| {
             let before = whole.counts().lines - start;
             whole.block(RuleBits::MAX, block, &mut |at, line, hit| {
-                found.push((before + at as u64, line.to_vec(), hit));
+                let number = block[..at].iter().filter(|&&b| b == b'\n').count();
+                found.push((before + number as u64, line.to_vec(), hit));
             });
         };
         let mut splitter = Splitter::new(rng.usize(1..70_000));

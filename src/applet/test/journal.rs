@@ -13,11 +13,14 @@ use crate::detect::{MAX_RULES, header};
 use crate::input::journal::{JournalSource, WantedPrograms, json};
 use crate::input::{Item, LogRecord, Progress, Source as _, Tags, Written};
 use crate::sys::{clock, syslog};
+use memchr::memchr;
 
 /// Bytes of one turn.
 const BUDGET: usize = 1 << 20;
 /// Lines by which it is seen in which form something is written.
 const SAMPLE: usize = 50;
+/// How names of units of services end.
+const UNIT: &[u8] = b".service";
 
 impl TestRun<'_> {
     /// Reads this machine's journal of the last `since` seconds.
@@ -51,14 +54,15 @@ impl TestRun<'_> {
 
     /// A block of lines in which each is an entry that says more than a line of a log; `false` if it is none.
     pub(super) fn printed(&mut self, block: &[u8]) -> bool {
-        let mut lines = block.split_inclusive(|&b| b == b'\n');
-        if block.starts_with(b"{") && lines.next().is_some_and(|line| find(line, json::MARK).is_some()) {
-            block.split_inclusive(|&b| b == b'\n').for_each(|line| self.json(line));
-        } else if lines
+        let mut first = lines(block);
+        if block.starts_with(b"{") && first.next().is_some_and(|line| find(line, json::MARK).is_some()) {
+            lines(block).for_each(|line| self.json(line));
+        } else if first
             .take(SAMPLE)
+            .filter(|line| find(line, UNIT).is_some())
             .any(|line| header::parse(line).is_some_and(|h| unit(h.program).is_some()))
         {
-            block.split_inclusive(|&b| b == b'\n').for_each(|line| self.with_unit(line));
+            lines(block).for_each(|line| self.with_unit(line));
         } else {
             return false;
         }
@@ -122,9 +126,19 @@ fn programs(rule: &ServiceRule) -> Vec<Program> {
     rule.programs.iter().map(|name| Program::new(name)).collect()
 }
 
+/// The lines of a block, each with its newline.
+fn lines(mut block: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let end = memchr(b'\n', block).map_or(block.len(), |at| at + 1);
+        let (line, rest) = block.split_at_checked(end)?;
+        block = rest;
+        (!line.is_empty()).then_some(line)
+    })
+}
+
 /// The name of a service's unit without what stands behind it; `None` if it is the name of a program.
 fn unit(program: &[u8]) -> Option<&[u8]> {
-    let name = program.strip_suffix(b".service")?;
+    let name = program.strip_suffix(UNIT)?;
     name.split(|&b| b == b'@').next()
 }
 
