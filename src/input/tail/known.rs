@@ -5,7 +5,7 @@
 
 use super::marks::LogMark;
 use super::reader::FileReader;
-use super::rotate::{self, RotationAge};
+use super::rotate::{self, DirNames, RotationAge};
 use crate::base::position::Position;
 use crate::sys::clock::{self, wall_nanos};
 use crate::sys::fs::{self, FileId};
@@ -67,11 +67,11 @@ fn newest(found: &mut Vec<RotationAge>) -> (i64, i64) {
 
 impl KnownFiles {
     /// All generations that are there now, but those that `later` says.
-    pub(super) fn all(path: &Path, later: &dyn Fn(&RotationAge) -> bool) -> KnownFiles {
+    pub(super) fn all(names: &DirNames, path: &Path, later: &dyn Fn(&RotationAge) -> bool) -> KnownFiles {
         let begun = wall_nanos();
         let (mut found, mut floor): (Vec<RotationAge>, _) = (Vec::new(), (0, 0));
         let mut since = i64::try_from(begun / SECOND).unwrap_or(0);
-        rotate::generations(path, &mut |age, facts| {
+        rotate::generations_among(names, path, &mut |age, facts| {
             if later(&age) {
                 since = since.min(age.mtime.0);
             } else if facts.size > 0 {
@@ -89,7 +89,7 @@ impl KnownFiles {
 
     /// What is known after a restart of a log of which nothing was read at `blank`: what was written
     /// before, and of what was written about that time the files that `read` tells.
-    pub(super) fn until(path: &Path, blank: u64, read: &[Position]) -> KnownFiles {
+    pub(super) fn until(names: &DirNames, path: &Path, blank: u64, read: &[Position]) -> KnownFiles {
         let sure = blank.saturating_sub(SECOND);
         let is_read = |age: &RotationAge| {
             let known = |file: &FileReader| read.iter().any(|at| at.offset > 0 && file.has_read(at));
@@ -97,7 +97,7 @@ impl KnownFiles {
         };
         // Those older than all of which there are marks were read before.
         let mut oldest: Option<RotationAge> = None;
-        rotate::generations(path, &mut |age, _| {
+        rotate::generations_among(names, path, &mut |age, _| {
             if nanos(age.mtime) > sure && oldest.as_ref().is_none_or(|o| age.before(o)) && is_read(&age) {
                 oldest = Some(age);
             }
@@ -107,7 +107,7 @@ impl KnownFiles {
             |age: &RotationAge, oldest: &RotationAge| age.before(oldest) || full && age.mtime == oldest.mtime;
         let before = |age: &RotationAge| oldest.as_ref().is_some_and(|oldest| is_before(age, oldest));
         let later = |age: &RotationAge| nanos(age.mtime) > sure && !before(age) && !is_read(age);
-        let known = KnownFiles::all(path, &|age| (1..=wall_nanos()).contains(&blank) && later(age));
+        let known = KnownFiles::all(names, path, &|age| (1..=wall_nanos()).contains(&blank) && later(age));
         KnownFiles { blank: blank.min(known.blank), ..known }
     }
 
@@ -119,14 +119,14 @@ impl KnownFiles {
 
     /// What is known after a restart that found `reader`: all but what came after it, where it is a
     /// generation itself.
-    pub(super) fn after(path: &Path, reader: &FileReader) -> KnownFiles {
+    pub(super) fn after(names: &DirNames, path: &Path, reader: &FileReader) -> KnownFiles {
         let mut own = None;
-        rotate::generations(path, &mut |age, facts| {
+        rotate::generations_among(names, path, &mut |age, facts| {
             if facts.id == reader.id {
                 own = Some(age);
             }
         });
-        KnownFiles::all(path, &|age| own.as_ref().is_some_and(|own| own.before(age)))
+        KnownFiles::all(names, path, &|age| own.as_ref().is_some_and(|own| own.before(age)))
     }
 
     /// Where names never rest some are overlooked: what is older than something that is accounted for is,

@@ -4,7 +4,8 @@
 use super::known::KnownFiles;
 use super::name::WatchedName;
 use super::reader::FileReader;
-use super::{PathPattern, Tail, rotate};
+use super::rotate::{self, DirNames};
+use super::{PathPattern, Tail};
 use crate::base::clock::Now;
 use crate::base::position::{Position, WRITTEN};
 use crate::input::glob::Fit;
@@ -24,6 +25,11 @@ struct MatchedFile {
     path: PathBuf,
 }
 
+/// Whether two paths have the same bytes: of many files each is compared with each.
+fn is_same(a: &Path, b: &Path) -> bool {
+    a.as_os_str() == b.as_os_str()
+}
+
 impl Tail {
     /// Expands all patterns. `saved` is given at the start only: what is found then and not in it begins at
     /// its end.
@@ -31,6 +37,7 @@ impl Tail {
         self.rescan = false;
         self.watches.begin();
         let before = std::mem::replace(&mut self.scanned, clock::wall_nanos());
+        let names = DirNames::default();
         for k in 0..self.patterns.len() {
             let mut found = Vec::new();
             self.expand(k, Path::new("/"), 0, &mut found);
@@ -38,7 +45,7 @@ impl Tail {
             self.newest(k, now, &mut found);
             let fresh = self.names.len();
             for file in found {
-                self.enter(file.path, saved, |path| born_before(path, before));
+                self.enter(file.path, (saved, &names), |path| born_before(path, before));
             }
             self.evict(k, fresh);
         }
@@ -92,7 +99,7 @@ impl Tail {
     fn known_before(&self, k: usize, saved: &[(PathBuf, Position)], found: &mut Vec<MatchedFile>) {
         let Some(pattern) = self.patterns.get(k) else { return };
         for (path, _) in saved {
-            if pattern.glob.judge(path) == Fit::File && !found.iter().any(|f| f.path == *path) {
+            if pattern.glob.judge(path) == Fit::File && !found.iter().any(|f| is_same(&f.path, path)) {
                 found.push(MatchedFile { mtime: (i64::MAX, 0), path: path.clone() });
             }
         }
@@ -118,11 +125,11 @@ impl Tail {
     fn enter(
         &mut self,
         path: PathBuf,
-        saved: Option<&[(PathBuf, Position)]>,
+        (saved, names): (Option<&[(PathBuf, Position)]>, &DirNames),
         old: impl Fn(&Path) -> bool,
     ) -> Option<usize> {
         let (tags, pattern, wild) = self.wanted(&path)?;
-        let known = self.names.iter().any(|n| n.path == path && !n.gone);
+        let known = self.names.iter().any(|n| is_same(&n.path, &path) && !n.gone);
         let part =
             wild && self.names.iter().any(|n| n.tags.and(tags) == n.tags && rotate::descends(&n.path, &path));
         if known || part {
@@ -130,22 +137,22 @@ impl Tail {
         }
         let i = self.names.len();
         let mut name = WatchedName::new(path.clone(), tags, pattern, wild);
-        name.known = KnownFiles::all(&path, &|_| false);
+        name.known = KnownFiles::all(names, &path, &|_| false);
         let Some(saved) = saved else {
             name.old = wild && old(&path);
             self.names.push(name);
             return Some(i);
         };
-        let at = saved.iter().find(|(p, _)| *p == path);
+        let at = saved.iter().find(|(p, _)| is_same(p, &path));
         // Its pattern was followed before: the file came while we were away.
         let came = wild && saved.iter().any(|(p, _)| self.wanted(p).is_some_and(|w| w.1 == pattern && w.2));
         name.old = at.is_none() && !came && path.exists();
         name.live = at.is_none() && !came;
         self.names.push(name);
         if let Some((_, at)) = at {
-            let older = saved.iter().filter(|(p, _)| *p == path).skip(1).map(|(_, at)| *at);
+            let older = saved.iter().filter(|(p, _)| is_same(p, &path)).skip(1).map(|(_, at)| *at);
             let written = saved.iter().find(|(p, _)| p == Path::new(WRITTEN)).map(|(_, at)| at.tail);
-            self.resume(i, &path, (at, written), &older.collect::<Vec<_>>());
+            self.resume(i, &path, (at, written), (&older.collect::<Vec<_>>(), names));
         }
         Some(i)
     }
@@ -154,7 +161,11 @@ impl Tail {
     pub(super) fn consider(&mut self, path: PathBuf, created: bool) {
         let before = self.scanned;
         self.stir();
-        let Some(i) = self.enter(path, None, |path| !created && born_before(path, before)) else { return };
+        let Some(i) =
+            self.enter(path, (None, &DirNames::default()), |path| !created && born_before(path, before))
+        else {
+            return;
+        };
         if let Some(pattern) = self.names.get(i).filter(|n| n.wild).map(|n| n.pattern) {
             self.evict(pattern, i);
         }

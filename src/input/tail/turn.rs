@@ -5,6 +5,7 @@ use super::follow::{RESCANS_MAX, is_attested};
 use super::known::{KnownFiles, SearchReason};
 use super::name::NameTrouble;
 use super::reader::FileReader;
+use super::rotate::DirNames;
 use super::{Tail, rotate};
 use crate::base::bytes::of_path;
 use crate::base::position::Position;
@@ -264,16 +265,16 @@ impl Tail {
         i: usize,
         path: &Path,
         (at, written): (&Position, Option<u64>),
-        older: &[Position],
+        (older, names): (&[Position], &DirNames),
     ) {
         // Before anything is opened: what comes beside it from now on is news.
-        let there = self.account(&|| KnownFiles::all(path, &|_| false));
+        let there = self.account(&|| KnownFiles::all(names, path, &|_| false));
         let opened = FileReader::open(path).ok().map(|mut r| (r.resume(at), r));
         let (reader, known) = match opened {
             Some((true, reader)) => (Some(reader), there),
             present => match self.find_patiently(path, at) {
                 Some(reader) => {
-                    let known = self.account(&|| KnownFiles::after(path, &reader));
+                    let known = self.account(&|| KnownFiles::after(names, path, &reader));
                     (Some(reader), known)
                 }
                 None => (present.map(|(_, reader)| reader), there),
@@ -285,7 +286,8 @@ impl Tail {
             Some(written) => Some(written.saturating_sub(SLOW)),
             None => Some(at.tail).filter(|_| at.offset == 0),
         };
-        let known = until.map_or(known, |until| self.account(&|| KnownFiles::until(path, until, older)));
+        let known =
+            until.map_or(known, |until| self.account(&|| KnownFiles::until(names, path, until, older)));
         if let Some(packed) = until.filter(|_| gone).and_then(|t| rotate::packed(path, seconds(t))) {
             log::warn!(
                 "{}: the file that was read last is gone: what was written after that place may be in {} \
