@@ -27,14 +27,10 @@ impl Wide {
     /// and its hits.
     pub fn hit(&mut self, now: Mono, rule: u16, addr: IpNet, weight: u8) -> Option<(IpNet, u32)> {
         let IpNet::V6(addr) = addr else { return None };
-        if SINGLE.iter().any(|net| net.contains(&addr) && *net != OF_ONE) {
-            return None;
-        }
         let mut widest = None;
         for (n, (len, ..)) in (0..).zip(LEVELS).filter(|(_, level)| level.0 < addr.prefix_len()) {
-            let Ok(net) = Ipv6Net::new(addr.network(), len).map(|net| IpNet::V6(net.trunc())) else {
-                continue;
-            };
+            let net = Ipv6Net::new(addr.network(), len).map(|net| net.trunc());
+            let Some(net) = net.ok().filter(|net| !counts_alone(net)).map(IpNet::V6) else { continue };
             if let Some(hits) = self.0.hit(now, number(rule, n), net, weight) {
                 widest = Some((net, hits));
             }
@@ -52,6 +48,11 @@ impl Wide {
         let levels = count();
         self.0.remap(now, &wide(rules), &|n| Some(number(map(n / levels)?, n % levels)));
     }
+}
+
+/// Whether an IPv6 network has, or is in, one of those in which addresses count alone.
+fn counts_alone(addr: &Ipv6Net) -> bool {
+    SINGLE.iter().any(|net| *net != OF_ONE && (net.contains(addr) || addr.contains(net)))
 }
 
 fn count() -> u16 {
@@ -96,6 +97,7 @@ mod tests {
                 |n| format!("2002:cb00:7107:{n:x}00::1/128"),
                 Some((160, "2002:cb00:7107::/48")),
             ),
+            ("beside NAT64", |n| format!("64:ff9b:0:{:x}::/64", n + 1), None),
             ("NAT64", |n| format!("64:ff9b::203.0.113.{}/128", n % 256), None),
             ("Teredo", |n| format!("2001:0:1:2::{n:x}/128"), None),
             ("IPv4", |n| format!("203.0.113.{}/32", n % 256), None),
