@@ -91,11 +91,12 @@ impl BanPolicy {
         entry.bans > 0 && self.repeat_offenders.knows(now, entry.addr)
     }
 
-    /// Whether something that `who` did so many seconds ago was before a ban of the same ports that is in
-    /// force.
+    /// Whether something that `who` did so many seconds ago was before a ban of the same ports, be that over
+    /// or not.
     pub(super) fn spent(&self, now: Mono, addr: IpNet, policy: &ServicePolicy, age: u64) -> bool {
         // The seconds of the two clocks do not begin at the same moment.
-        self.repeat_offenders.since(now, addr, policy.request.scope).is_some_and(|since| since <= age + 1)
+        let began = self.repeat_offenders.began(now, addr, policy.request.scope);
+        began.is_some_and(|since| since <= age.saturating_add(1))
     }
 
     /// Whether `who` is banned from the ports of the policy.

@@ -285,6 +285,14 @@ impl RepeatOffenders {
         (known.last() > 0).then(|| now.saturating_sub(known.last()).into())
     }
 
+    /// Seconds since the last ban of these ports began that counts, be it over or not.
+    #[must_use]
+    pub fn began(&self, now: Mono, addr: IpNet, scope: u16) -> Option<u64> {
+        let now = tick(now);
+        let known = self.known(now, addr).filter(|known| known.scope == scope)?;
+        (known.last() > 0).then(|| now.saturating_sub(known.last()).into())
+    }
+
     /// Whether the bans of `who` are remembered.
     #[must_use]
     pub fn knows(&self, now: Mono, addr: IpNet) -> bool {

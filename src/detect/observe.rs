@@ -69,8 +69,7 @@ pub trait KnownSources {
     /// Who answers for what an address does.
     fn source(&self, addr: IpAddr) -> IpNet;
 
-    /// Whether something that a source did so many seconds ago was before a ban for this rule that is in
-    /// force.
+    /// Whether something that a source did so many seconds ago was before a ban for this rule.
     fn is_spent(&self, source: IpNet, rule: u16, age: u64) -> bool;
 
     /// Whether a source is banned for this rule.
@@ -250,8 +249,8 @@ impl HitCounter {
             }
             return;
         }
-        // What was written before a ban that is in force was counted for it: we were killed before we had
-        // written down that we had read it.
+        // What was written before a ban was counted for it: we were killed before we had written down that we
+        // had read it.
         let spent = |age| age >= u64::from(limits.findtime) || known.is_spent(source, hit.rule, age);
         let is_spent = age.is_some_and(spent);
         let user = hit.user.clone().and_then(|user| text.get(user));

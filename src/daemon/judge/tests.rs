@@ -7,6 +7,7 @@ use crate::base::clock::Span;
 use crate::config::{load_rule, parse_global};
 use crate::daemon::policy;
 use crate::daemon::rehearse::{self, Rehearsal, RehearsalExtent};
+use crate::detect::observe::KnownSources as _;
 use crate::firewall::record::{RecordedStep, Recorder, World};
 use crate::state::journal::BanJournal;
 use nix::errno::Errno;
@@ -155,6 +156,22 @@ fn whoever_fails_too_often_is_banned_and_nobody_else() {
     assert!(host.drops("192.0.2.1") && !host.drops("192.0.2.2"));
     host.pass(3601);
     assert!(!host.drops("192.0.2.1"), "a ban that has ended");
+}
+
+#[test]
+fn what_a_ban_was_for_does_not_count_again_though_the_ban_is_over() {
+    let mut host = JudgeHost::new("bantime_max=1d", "", &[]);
+    host.fails("192.0.2.1", 3);
+    host.pass(4000);
+    assert!(!host.drops("192.0.2.1"), "the ban has ended");
+    // What is read again is timed by its stamp.
+    for (age, is_spent) in [(3998, false), (4000, true), (9000, true), (u64::MAX, true)] {
+        let known = Knowledge { decider: &host.judge.decider, now: host.now };
+        assert_eq!(known.is_spent(range("192.0.2.1").as_net().unwrap(), 0, age), is_spent, "{age}");
+        assert!(!known.is_spent(range("192.0.2.2").as_net().unwrap(), 0, age));
+    }
+    host.fails("192.0.2.1", 3);
+    assert!(host.drops("192.0.2.1"), "what comes then counts");
 }
 
 #[test]
