@@ -158,13 +158,17 @@ const fn v6_net([a, b, c, d, e, f]: [u16; 6], len: u8) -> Ipv6Net {
 }
 
 /// Who is counted and banned for `addr`: an IPv4 address itself, the IPv6 prefix of `ipv6_prefix` bits, or
-/// in one of the [`SINGLE`] networks the address.
+/// in one of the [`SINGLE`] networks, or where the prefix has one of them in it, the address.
 #[must_use]
 pub fn offender(addr: IpAddr, ipv6_prefix: u8) -> IpNet {
-    match canonical(addr) {
-        a @ IpAddr::V4(_) => prefix(a, 32),
-        IpAddr::V6(v6) if SINGLE.iter().any(|net| net.contains(&v6)) => prefix(IpAddr::V6(v6), 128),
-        a @ IpAddr::V6(_) => prefix(a, ipv6_prefix),
+    let addr = canonical(addr);
+    let net = prefix(addr, ipv6_prefix);
+    match (addr, net) {
+        (IpAddr::V4(_), _) => prefix(addr, 32),
+        (IpAddr::V6(v6), IpNet::V6(net)) if SINGLE.iter().any(|s| s.contains(&v6) || net.contains(s)) => {
+            prefix(addr, 128)
+        }
+        _ => net,
     }
 }
 
@@ -218,6 +222,9 @@ mod tests {
             assert!(show(alone, 64).ends_with("/128") && show(alone, 56).ends_with("/128"), "{alone}");
             assert!(show(beside, 64).ends_with("/64"), "{beside}");
         }
+        // A prefix of theirs would be everybody who comes by NAT64.
+        assert_eq!(show("64:ff9b::1:0:0:1", 64), "64:ff9b::1:0:0:1/128");
+        assert_eq!(show("64:ff9b:0:1::1", 56), "64:ff9b:0:1::1/128");
     }
 
     #[test]
