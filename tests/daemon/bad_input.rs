@@ -317,7 +317,7 @@ fn the_end_of_all_bans_is_remembered_as_a_whole_by_the_daemon_if_the_command_can
         mef(&["ban", "192.0.2.2", "--for", "1h"]).ok();
         disk.read_only_for_later(true);
         let out = mef(args);
-        assert!(out.status == 1 && out.stderr.contains("the ban journal does not have this"), "{out:?}");
+        assert!(out.status == 1 && out.stderr.contains("the ban journal could not record this"), "{out:?}");
         disk.read_only_for_later(false);
         // Written before the daemon writes what it was told.
         mef(&["ban", "192.0.2.3", "--permanent"]).ok();
