@@ -286,7 +286,8 @@ pub fn push_nat(rule: &mut NftRule, nat: &Nat) {
     let family = match nat.to.map(|range| range.family()) {
         Some(Family::V4) => libc::NFPROTO_IPV4.cast_unsigned(),
         Some(Family::V6) => libc::NFPROTO_IPV6.cast_unsigned(),
-        None => 0,
+        // Other ports alone are for both; without a family the kernel refuses them.
+        None => libc::NFPROTO_INET.cast_unsigned(),
     };
     // NFTA_NAT_*: type, family, addresses, ports, flags; of the other two, ports and flags by numbers of
     // their own.

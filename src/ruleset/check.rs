@@ -10,6 +10,7 @@ use super::{RuleSet, Trees, full};
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
 use crate::base::range::Family;
+use crate::plan::Direction;
 
 /// What a rule set is checked against.
 pub struct Host<'a> {
@@ -28,9 +29,11 @@ pub fn warnings(set: &RuleSet, host: &Host<'_>) -> (Vec<(u16, Problem)>, Option<
     let mut asked = Vec::new();
     let mut seen = ShadowingRules::new(set);
     let mut rules = 0;
+    let mut fragments = Fragments::default();
     let unmet = needs::unmet(set, host.situation, &mut |place, rule| {
         let number = rules;
         rules += 1;
+        fragments.look(place, rule);
         if full(&mut found, place.file, Severity::Warning) {
             return;
         }
@@ -52,6 +55,7 @@ pub fn warnings(set: &RuleSet, host: &Host<'_>) -> (Vec<(u16, Problem)>, Option<
         }
     });
     drop(seen);
+    fragments.warn(set, &mut found);
     let locks_out = unmet.iter().find(|unmet| unmet.locks_out).map(|unmet| unmet.what.clone());
     rest(set, (&used, unmet), &mut found);
     (found, locks_out)
@@ -71,6 +75,45 @@ fn rest(set: &RuleSet, (used, unmet): (&[bool], Vec<Unmet>), found: &mut Vec<(u1
             Some((at, _)) => (at.file, set.mark(at, Severity::Warning, "action", what, hint)),
             None => (0, Problem::whole(Severity::Warning, what, hint.to_owned())),
         });
+    }
+}
+
+/// Item of `exthdr=` for a fragment.
+const FRAGMENT: (u64, u64) = (44, 44);
+
+/// Rules that ask for fragments of IPv6, of packets and of frames, and whether connections are tracked there:
+/// the kernel puts fragments together before it looks for the connection.
+#[derive(Default)]
+struct Fragments {
+    asked: [Vec<StatementPlace>; 2],
+    tracked: [bool; 2],
+}
+
+impl Fragments {
+    #[inline(never)]
+    fn look(&mut self, place: StatementPlace, rule: &RuleStatement) {
+        let at = usize::from(rule.dir == Direction::Bridge);
+        let asks = rule.extra(extra::at::EXTHDR).is_some_and(|e| !e.not && e.items.contains(&FRAGMENT));
+        if let Some(asked) = self.asked.get_mut(at).filter(|_| asks) {
+            asked.push(place);
+        }
+        let translates = rule.dir.is_nat() || rule.action.is_nat();
+        if let Some(tracked) = self.tracked.get_mut(at) {
+            *tracked |= rule.ct != 0 || translates || rule.extra(extra::at::CONNS).is_some();
+        }
+    }
+
+    #[inline(never)]
+    fn warn(&self, set: &RuleSet, found: &mut Vec<(u16, Problem)>) {
+        let asked = self.asked.iter().zip(self.tracked).filter(|(_, tracked)| *tracked);
+        for place in asked.flat_map(|(asked, _)| asked) {
+            if full(found, place.file, Severity::Warning) {
+                return;
+            }
+            let what = "this rule can never match: fragments have been put together before".to_owned();
+            let hint = "the kernel does so where rules ask for ct or conns, or translate";
+            found.push((place.file, set.mark(*place, Severity::Warning, "exthdr", what, hint)));
+        }
     }
 }
 

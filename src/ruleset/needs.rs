@@ -99,12 +99,19 @@ const ACK: u128 = 16;
 const UNICAST: u128 = 1;
 const LOCAL: u128 = 2;
 const MULTICAST: u128 = 5;
+/// `PACKET_HOST`, `PACKET_MULTICAST`.
+const FOR_THIS_HOST: u128 = 0;
+const FOR_A_GROUP: u128 = 2;
+/// The number of no extension header (IPPROTO_RAW).
+const NO_HEADER: u128 = 255;
 
 fn packet(direction: Direction, family: Family, proto: u8, ports: (u16, u16), state: u8) -> Packet {
     let ports = if proto == TCP || proto == UDP { (Some(ports.0), Some(ports.1)) } else { (None, None) };
     let always = state != NEW;
     let (addrs, links, icmp) = ((None, None), (None, None), None);
     let mut facts = kinds(direction);
+    // None has an extension header.
+    facts.push((Field::Header, Some(NO_HEADER)));
     if proto == TCP {
         facts.push((Field::Flags, Some(if state == NEW { SYN } else { ACK })));
     }
@@ -116,7 +123,10 @@ fn kinds(direction: Direction) -> Vec<(Field, Option<u128>)> {
     let from = |src, dst| vec![(Field::SrcKind, Some(src)), (Field::DstKind, Some(dst))];
     match direction {
         // By the way that leads back.
-        In => [from(UNICAST, LOCAL), vec![(Field::WayBack, Some(1)), (Field::PacketType, Some(0))]].concat(),
+        In => {
+            let frame = (Field::PacketType, Some(FOR_THIS_HOST));
+            [from(UNICAST, LOCAL), vec![(Field::WayBack, Some(1)), frame]].concat()
+        }
         Out => from(LOCAL, UNICAST),
         _ => Vec::new(),
     }
@@ -231,8 +241,11 @@ impl HostNeeds {
                 // The kernel asks a group and answers one, and no user is known for what it sends.
                 for (icmp, kind) in [(135, MULTICAST), (136, if dir == In { LOCAL } else { UNICAST })] {
                     let facts = [(Field::DstKind, Some(kind)), (Field::Uid, None), (Field::Gid, None)];
-                    let packet = Packet { icmp: Some(icmp), ..one.clone() };
-                    self.probe(over(with(packet, &facts), link), SAME);
+                    let mut packet = with(Packet { icmp: Some(icmp), ..one.clone() }, &facts);
+                    if dir == In && kind == MULTICAST {
+                        packet = with(packet, &[(Field::PacketType, Some(FOR_A_GROUP))]);
+                    }
+                    self.probe(over(packet, link), SAME);
                 }
             }
         }
@@ -289,7 +302,7 @@ impl HostNeeds {
             for link in links(host) {
                 // Perhaps to everybody.
                 let mut answer = Packet { always: true, ..packet(In, family, UDP, ports, NEW) };
-                answer.facts.clear();
+                answer.facts.retain(|(field, _)| *field == Field::Header);
                 self.probe(over(answer, link), SAME);
             }
             self.need("this host cannot renew its lease with the DHCP server", OUT);

@@ -55,7 +55,8 @@ fn random_rule(rng: &mut Rng) -> String {
     const V4: [&str; 6] =
         ["192.0.2.1", "192.0.2.0/24", "10.0.0.3-10.0.0.9", "@four", "0.0.0.0/0", "198.51.100.7"];
     const V6: [&str; 4] = ["2001:db8::1", "2001:db8:1::/48", "@six", "::/0"];
-    let proto = pick(rng, &["all", "tcp", "udp", "icmp", "icmp6"]);
+    // Some with numbers that are neighbours: a range.
+    let proto = pick(rng, &["all", "tcp", "udp", "icmp", "icmp6", "ah,esp", "esp,112,ah,113", "!50,51"]);
     let dir = pick(rng, &["in", "out", "fwd"]);
     let family = match proto {
         "icmp" => "ip",
@@ -156,6 +157,30 @@ fn what_is_loaded_comes_back() {
         assert_eq!(listed(&net), before, "{round}: {text}\n{}", exported.stdout);
         assert_eq!(diff(&net, &text).status, 0, "{round}: {text}\n{}", exported.stdout);
         assert_eq!(net.mef(&["export"]).stdout, exported.stdout);
+    }
+}
+
+/// Kinds of addresses stand beside addresses that only one family may have.
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn kinds_beside_addresses_come_back_once() {
+    let net = host();
+    for (keys, want) in [
+        ("dst=!224.0.0.0/4 dst-kind=!multicast,local", "dst=!224.0.0.0/4,local,multicast"),
+        ("dst=!224.0.0.0/4,local", "dst=!224.0.0.0/4,local"),
+        ("dst=!224.0.0.0/4,ff00::/8 dst-kind=!local", "dst=!224.0.0.0/4,ff00::/8,local"),
+        ("src=!10.0.0.0/8 src-kind=local family=ip", "src=!10.0.0.0/8"),
+        ("src=10.0.0.0/8 src-kind=!local", "src-kind=!local"),
+        ("src=local,10.0.0.0/8", "src=10.0.0.0/8,local"),
+    ] {
+        let text = ["rule dir=in action=drop proto=all ", keys, "\n"].concat();
+        load(&net, &text);
+        assert_eq!(diff(&net, &text).status, 0, "{text}");
+        let exported = net.mef(&["export"]).stdout;
+        assert_eq!(count(&exported, "rule "), 1, "{exported}");
+        assert!(exported.contains(want) && count(&exported, "# cannot") == 0, "{text}{exported}");
+        load(&net, &exported);
+        assert_eq!(diff(&net, &text).status, 0, "{exported}");
     }
 }
 

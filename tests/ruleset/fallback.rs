@@ -161,6 +161,10 @@ fn what_cannot_be_said_or_is_refused_changes_nothing() {
             ("rule dir=in action=drop proto=tcp flags=ecn", "ecn and cwr"),
             ("rule dir=in action=drop proto=all iif=a+", "wildcards"),
             ("rule dir=in action=drop proto=icmp icmp=200-255", "type 255"),
+            ("nat dir=pre action=redirect pick=fully-random", "/dev/stdin:1:34: iptables cannot say"),
+            ("nat dir=pre action=redirect pick=persistent", "no such option"),
+            ("nat dir=pre action=dnat to=192.0.2.1 pick=fully-random", "no such option"),
+            ("nat dir=post action=masquerade pick=persistent", "no such option"),
             (
                 "set name=x family=ip type=addr source=ipset:nowhere\n\
                  rule dir=in action=drop proto=all src=@x",
@@ -170,6 +174,18 @@ fn what_cannot_be_said_or_is_refused_changes_nothing() {
             let out = load(text);
             assert!(out.status == 1 && out.stderr.contains(word), "{text}: {out:?}");
             assert_eq!(net.rule_set(), before, "{text}");
+        }
+        for pick in [
+            "nat dir=pre action=redirect pick=random",
+            "nat dir=pre action=dnat to=192.0.2.1 pick=random",
+            "nat dir=pre action=dnat to=192.0.2.1 pick=persistent",
+            "nat dir=post action=snat to=192.0.2.1 pick=random",
+            "nat dir=post action=snat to=192.0.2.1 pick=fully-random",
+            "nat dir=post action=snat to=192.0.2.1 pick=persistent",
+            "nat dir=post action=masquerade pick=random",
+            "nat dir=post action=masquerade pick=fully-random",
+        ] {
+            load(pick).ok();
         }
         // And what is said in other words is loaded.
         let out = load(

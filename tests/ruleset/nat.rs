@@ -86,8 +86,13 @@ pub fn destinations_are_translated_and_ct_dnat_opens_the_way() {
         let dnat = format!("nat dir=pre action=dnat to={to} proto=tcp dport=443 iif=v1\n");
         let open = "rule dir=fwd action=accept proto=all ct=dnat\n";
         let redirect = "nat dir=pre action=redirect to=:3001 proto=tcp dport=80\n";
+        // The address stays, and with it the family is open.
+        let port = "nat dir=pre action=dnat to=:3001 proto=tcp dport=81\n";
 
-        world.load(&[REFUSING, open, &dnat, redirect].concat());
+        world.load(&[REFUSING, open, &dnat, redirect, port].concat());
+        let _ = local.accept(connect(&world, Spot::Stranger, host, 81).unwrap());
+        let refused = connect(&world, Spot::Stranger, host, 82).unwrap_err();
+        assert_eq!(refused, ErrorKind::ConnectionRefused);
         let (_stream, source) = server.accept(connect(&world, Spot::Stranger, host, 443).unwrap());
         assert_eq!(source, stranger);
         let _ = local.accept(connect(&world, Spot::Stranger, host, 80).unwrap());
@@ -317,6 +322,55 @@ pub fn check_knows_which_types_of_icmp_a_host_needs() {
             let said = world.net.mef(&["check", path.to_str().unwrap()]).stdout;
             assert_eq!(said.contains(lost), is_lost, "{text}{said}");
         }
+    }
+}
+
+/// A neighbour asks a group, in a frame to a group and without extension headers.
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+pub fn check_knows_in_what_frames_neighbours_ask() {
+    let world = World::new();
+    let lost = "neighbour discovery does not get in";
+    for (keys, is_lost) in [
+        ("pkttype=!host", true),
+        ("pkttype=multicast", true),
+        ("pkttype=host", true),
+        ("pkttype=broadcast,other", false),
+        ("exthdr=!frag", true),
+        ("exthdr=frag", false),
+        ("exthdr=rt0", false),
+    ] {
+        let text = format!(
+            "rule dir=in action=drop proto=all {keys}\nrule dir=in action=accept proto=icmp6\n\
+             policy dir=in action=drop\n"
+        );
+        let path = world.net.write("frames.rules", &text);
+        let said = world.net.mef(&["check", path.to_str().unwrap()]).stdout;
+        assert_eq!(said.contains(lost), is_lost, "{text}{said}");
+    }
+}
+
+/// The kernel puts them together before it looks for a connection.
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+pub fn check_knows_where_there_are_no_fragments() {
+    let world = World::new();
+    let frag = "rule dir=in action=drop proto=all exthdr=frag\n";
+    let (not, group) = (frag.replace("=frag", "=!frag"), frag.replace("dir=in", "group=g"));
+    let new = "rule dir=fwd action=accept proto=tcp ct=new\n";
+    for (text, warns) in [
+        (frag.to_owned(), false),
+        ([frag, new].concat(), true),
+        ([new, frag].concat(), true),
+        ([frag, "rule dir=in action=drop proto=tcp conns=5\n"].concat(), true),
+        ([frag, "nat dir=post action=masquerade\n"].concat(), true),
+        ([frag, "rule dir=bridge action=accept proto=tcp ct=new\n"].concat(), false),
+        (["group name=g\n", &group, "rule dir=in action=group:g proto=all\n", new].concat(), true),
+        ([&not, new].concat(), false),
+    ] {
+        let path = world.net.write("fragments.rules", &text);
+        let said = world.net.mef(&["check", path.to_str().unwrap()]).stdout;
+        assert_eq!(said.contains("fragments have been put together"), warns, "{text}{said}");
     }
 }
 

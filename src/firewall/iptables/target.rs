@@ -97,7 +97,13 @@ impl Text {
                 return [" -j REJECT --reject-with ", word].concat();
             }
             PacketVerdict::Jump(name) => return [" -j ", &chain_name(self.own(place, *name))].concat(),
-            PacketVerdict::Nat(nat) => return translated(nat),
+            PacketVerdict::Nat(nat) => {
+                if !can_pick(nat) {
+                    let why = "the target of this action has no such option; all have random";
+                    self.say(rule.origin, ("pick", why), Severity::Error);
+                }
+                return translated(nat);
+            }
         };
         fixed.to_owned()
     }
@@ -182,6 +188,15 @@ fn unit(seconds: u64) -> &'static str {
 /// A target that puts the source into a set, or has it stay there for longer.
 fn add(set: &str, seconds: u32) -> String {
     [" -j SET --add-set ", set, " src --exist --timeout ", &seconds.to_string()].concat()
+}
+
+/// Whether the target has an option for how addresses and ports are picked.
+fn can_pick(nat: &Nat) -> bool {
+    match nat.pick {
+        None | Some(NatPick::Random) => true,
+        Some(NatPick::FullyRandom) => matches!(nat.kind, NatKind::Snat | NatKind::Masquerade),
+        Some(NatPick::Persistent) => matches!(nat.kind, NatKind::Snat | NatKind::Dnat),
+    }
 }
 
 /// The target that gives packets other addresses.

@@ -193,13 +193,16 @@ impl ExprWalk<'_, '_> {
 
     /// An extension header: whether it is there, or the type of one for routing.
     fn header(&mut self, e: ListedExpr<'_>) {
+        const WORDS: [(u8, &str); 5] = [(0, "hbh"), (43, "rt"), (44, "frag"), (60, "dst"), (135, "mh")];
         let kind = e.bytes(2).and_then(|kind| kind.first().copied()).unwrap_or(0);
         // NFT_EXTHDR_F_PRESENT; NFT_EXTHDR_OP_IPV6 is 0.
         let there = e.or_0(5) == 1 && e.or_0(3) == 0;
         let typed = u128::from(kind) == field::ROUTING && e.or_0(3) == field::ROUTING_TYPE_AT;
         let known = e.or_0(6) == 0 && (there || typed && e.or_0(5) == 0) && e.or_0(4) <= 1;
         let what = if known { What::Header { kind, typed } } else { What::Other };
-        let text = ["exthdr ", &kind.to_string(), if typed { " type" } else { "" }].concat();
+        let word = WORDS.iter().find(|(number, _)| *number == kind && e.or_0(6) == 0);
+        let word = word.map_or_else(|| kind.to_string(), |(_, word)| (*word).to_owned());
+        let text = ["exthdr ", &word, if typed { " type" } else { "" }].concat();
         self.r.load(e.or_0(1), Some(Value { what, text, len: 1, mask: None }));
     }
 
@@ -262,10 +265,17 @@ impl ExprWalk<'_, '_> {
         if to.is_none() && (e.bytes(3).is_some() || ports == Ok(None)) {
             self.r.fail("it translates to addresses of a map");
         }
-        if let Some(range) = to {
+        // Other ports alone, in a table of both families, may be those of one.
+        let one = match e.or_0(2).cast_signed() {
+            libc::NFPROTO_IPV4 => Some(Family::V4),
+            libc::NFPROTO_IPV6 => Some(Family::V6),
+            _ => None,
+        };
+        let family = to.map(|to| to.family()).or(one);
+        if let Some(of) = family {
             match self.r.rule.family {
-                None => self.r.rule.family = Some(range.family()),
-                Some(family) if family != range.family() => self.r.fail("it matches no packet"),
+                None => self.r.rule.family = Some(of),
+                Some(family) if family != of => self.r.fail("it matches no packet"),
                 Some(_) => {}
             }
         }

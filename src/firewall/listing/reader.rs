@@ -16,6 +16,7 @@ use crate::plan::{
 const ETHERNET: [u8; 2] = field::ETHERNET.to_ne_bytes();
 /// First of the 32-bit registers; the four of 128 bits lie over them.
 const REG32: u32 = 8;
+const NAT_TWICE: &str = "it asks twice for what NAT does";
 
 /// What stands in a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,6 +262,10 @@ impl RuleReader {
     /// Goes on with packets that pass a test, in the words of the plan: one bit is set, and not "not clear",
     /// but for those of NAT; all bits are a whole.
     pub fn add_test(&mut self, mut test: Test) {
+        // What has no connection would be let in without it.
+        if test.field == Field::Status && self.alone != 0 {
+            return self.fail(NAT_TWICE);
+        }
         let of = self.layout(test.field);
         let whole = of.value([0xff; 16].get(..of.len).unwrap_or_default());
         if let (Values::Ranges(list), true) = (&test.values, test.mask > 0)
@@ -307,44 +312,52 @@ impl RuleReader {
             self.rule.tests.push(Test { not: test.not, ..Test::new(Field::Ether, numbers) });
             return Ok(());
         }
-        if test.keys.iter().any(|(first, last)| first != last) {
-            return Err("protocols are in a range".into());
-        }
-        if test.not {
-            if value.what != What::Protocol {
-                return Err("families are excepted".into());
-            }
-            let numbers = test.keys.iter().filter_map(|(key, _)| key.first().map(|n| u128::from(*n)));
-            self.rule.tests.push(Test::none_of(Field::Proto, numbers.map(|n| (n, n)).collect()));
+        if value.what == What::Protocol {
+            self.protocols(test);
             return Ok(());
         }
-        if value.what != What::Protocol {
-            let (mut v4, mut v6) = (false, false);
-            for (key, _) in test.keys {
-                match family(key) {
-                    Some(Family::V4) => v4 = true,
-                    Some(Family::V6) => v6 = true,
-                    None => return Err("packets of other families are meant".into()),
-                }
-            }
-            let one = if v4 { Family::V4 } else { Family::V6 };
-            return match self.rule.family {
-                _ if v4 && v6 => Ok(()),
-                known if v4 == v6 || known.is_some_and(|known| known != one) => {
-                    Err("it matches no packet".into())
-                }
-                _ => {
-                    self.rule.family = Some(one);
-                    Ok(())
-                }
-            };
+        if test.keys.iter().any(|(first, last)| first != last) {
+            return Err("families are in a range".into());
         }
-        let asked: Vec<u8> = test.keys.iter().filter_map(|(key, _)| key.first().copied()).collect();
+        if test.not {
+            return Err("families are excepted".into());
+        }
+        let (mut v4, mut v6) = (false, false);
+        for (key, _) in test.keys {
+            match family(key) {
+                Some(Family::V4) => v4 = true,
+                Some(Family::V6) => v6 = true,
+                None => return Err("packets of other families are meant".into()),
+            }
+        }
+        let one = if v4 { Family::V4 } else { Family::V6 };
+        match self.rule.family {
+            _ if v4 && v6 => Ok(()),
+            known if v4 == v6 || known.is_some_and(|known| known != one) => {
+                Err("it matches no packet".into())
+            }
+            _ => {
+                self.rule.family = Some(one);
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on with packets of these protocols, or of all others; numbers that are neighbours are a range.
+    #[inline(never)]
+    fn protocols(&mut self, test: &FieldTest<'_>) {
+        let ranges: Vec<(u8, u8)> =
+            test.keys.iter().filter_map(|(first, last)| Some((*first.first()?, *last.first()?))).collect();
+        if test.not {
+            let numbers = ranges.iter().map(|(first, last)| (u128::from(*first), u128::from(*last)));
+            self.rule.tests.push(Test::none_of(Field::Proto, numbers.collect()));
+            return;
+        }
+        let asked: Vec<u8> = ranges.into_iter().flat_map(|(first, last)| first..=last).collect();
         self.protos = Some(match self.protos.take() {
             None => asked,
             Some(known) => known.into_iter().filter(|proto| asked.contains(proto)).collect(),
         });
-        Ok(())
     }
 
     fn address(
@@ -462,6 +475,9 @@ impl RuleReader {
         if status == 0 || alone == self.rule.ct {
             return Ok(());
         }
+        if alone != 0 && self.rule.tests.iter().any(|test| test.field == Field::Status) {
+            return Err(NAT_TWICE.into());
+        }
         self.rule.ct &= !alone;
         self.rule.tests.push(Test::bits(Field::Status, 0, status.into()));
         self.alone = alone;
@@ -469,6 +485,10 @@ impl RuleReader {
     }
 
     fn meet_states(&mut self, ours: u8) -> Result<(), String> {
+        // Of what has no connection some would be let in that the later condition leaves out.
+        if self.alone != 0 {
+            return Err("it asks for states again after what NAT does".into());
+        }
         self.rule.ct = if self.rule.ct == 0 { ours } else { self.rule.ct & ours };
         if self.rule.ct == 0 { Err("it matches no packet".into()) } else { Ok(()) }
     }

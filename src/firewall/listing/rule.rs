@@ -157,7 +157,7 @@ impl<'a> ExprWalk<'a, '_> {
 
     #[inline(never)]
     fn meta(&mut self, e: ListedExpr<'_>) {
-        const WORDS: [&str; 17] = [
+        const WORDS: [&str; 20] = [
             "length",
             "protocol",
             "priority",
@@ -175,6 +175,9 @@ impl<'a> ExprWalk<'a, '_> {
             "secmark",
             "nfproto",
             "l4proto",
+            "bri_iifname",
+            "bri_oifname",
+            "pkttype",
         ];
         let key = e.or_0(2);
         let word = WORDS.get(key as usize).map_or_else(|| key.to_string(), |word| (*word).to_owned());
@@ -321,7 +324,7 @@ impl<'a> ExprWalk<'a, '_> {
     /// Whether the order of its bytes is that of its numbers.
     fn is_ordered(&self, what: What) -> bool {
         match what {
-            What::Address { .. } | What::Port { .. } | What::Family { ether: true } => true,
+            What::Address { .. } | What::Port { .. } | What::Protocol | What::Family { ether: true } => true,
             What::Field(field) => !self.r.layout(field).host,
             _ => false,
         }

@@ -300,15 +300,16 @@ fn tested(part: &Rule, test: &Test, rule: &mut RuleStatement, extras: &mut Vec<E
             };
             of_ports(rule, bit, all);
         }
-        (Field::SrcKind, Values::Ranges(ranges)) if asks(part, Field::Src) => {
-            return numbers(part, Field::SrcKind, test, ranges, extras);
-        }
-        (Field::DstKind, Values::Ranges(ranges)) if asks(part, Field::Dst) => {
-            return numbers(part, Field::DstKind, test, ranges, extras);
-        }
         (Field::SrcKind | Field::DstKind, Values::Ranges(ranges)) => {
             let is_source = test.field == Field::SrcKind;
+            let side = if is_source { Field::Src } else { Field::Dst };
             let (list, bit) = if is_source { (&mut rule.src, not::SRC) } else { (&mut rule.dst, not::DST) };
+            // Kinds and addresses are excepted together; only one family may have such addresses.
+            let excepts = rule.not & bit > 0 && list.iter().any(|one| !matches!(one, Address::Kind(_)));
+            let apart = if excepts { !test.not } else { asks(part, side) };
+            if apart {
+                return numbers(part, test.field, test, ranges, extras);
+            }
             let mut all = list.to_vec();
             for number in ranges.iter().flat_map(|(first, last)| *first..=*last) {
                 let place = KINDS.iter().position(|(_, n)| u128::from(*n) == number)?;

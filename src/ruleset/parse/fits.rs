@@ -214,7 +214,7 @@ fn is_single(rule: &RuleStatement) -> bool {
 }
 
 /// What does not go with the keys that bound something, or that say where something goes.
-fn bounds(rule: &RuleStatement) -> [Misfit; 8] {
+fn bounds(rule: &RuleStatement) -> [Misfit; 10] {
     let has = |row: u8| rule.extra(row).is_some();
     let extra = |row: u8| key::EXTRA + usize::from(row);
     let limit = rule.rare.limit.is_some();
@@ -222,7 +222,12 @@ fn bounds(rule: &RuleStatement) -> [Misfit; 8] {
     let several = leaves && !is_single(rule);
     let one =
         "what leaves a group is bounded by one rule: family=ip or family=ip6, one address, one interface";
+    let kinds = |list: &[Address]| list.iter().any(|a| matches!(a, Address::Kind(_)));
+    let (src, dst) = (kinds(&rule.src), kinds(&rule.dst));
+    let one_key = "write all kinds in one of them";
     [
+        misfit(extra(at::SRC_KIND), src && has(at::SRC_KIND), " beside a kind in src", one_key),
+        misfit(extra(at::DST_KIND), dst && has(at::DST_KIND), " beside a kind in dst", one_key),
         misfit(key::ACTION, leaves && rule.rare.group.is_none(), " needs group", "only a group can be left"),
         misfit(key::LIMIT, several && limit, " with action=return", one),
         misfit(extra(at::CONNS), several && has(at::CONNS), " with action=return", one),

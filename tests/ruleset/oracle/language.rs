@@ -276,7 +276,7 @@ impl Rule {
     pub fn random(rng: &mut fastrand::Rng, way: Way, links: &'static [Item<&'static str>]) -> Rule {
         loop {
             let rule = Rule::perhaps(rng, way, links);
-            if rule.families_meet() {
+            if rule.families_meet() && rule.has_kinds_once() {
                 return rule;
             }
         }
@@ -295,6 +295,16 @@ impl Rule {
         ['.', ':'].into_iter().any(|sign| of(sign, src) && of(sign, dst))
     }
 
+    /// Whether kinds of addresses stand in one key of each side.
+    fn has_kinds_once(&self) -> bool {
+        ["src", "dst"].into_iter().all(|side| {
+            let of = |key: &str| self.text.split(key).nth(1).and_then(|rest| rest.split(' ').next());
+            let list = of(&[" ", side, "="].concat()).unwrap_or_default();
+            let has_kind = list.contains("local") || list.contains("cast");
+            !has_kind || of(&[" ", side, "-kind="].concat()).is_none()
+        })
+    }
+
     /// A rule of the group: without interfaces, limits and logs.
     pub fn grouped(rng: &mut fastrand::Rng) -> Rule {
         loop {
@@ -304,7 +314,7 @@ impl Rule {
             let mut rule = Rule { text, fate, group: Vec::new(), conditions: Vec::new(), bucket: None };
             rule.headers(rng);
             rule.answer(rng);
-            if rule.families_meet() {
+            if rule.families_meet() && rule.has_kinds_once() {
                 return rule;
             }
         }

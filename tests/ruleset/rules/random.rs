@@ -164,6 +164,10 @@ impl Written {
         is_logged |= action == "log";
         let is_grouped = dir == "fwd" && rng.bool();
         let (is_icmp, is_counted) = (proto.starts_with("icmp"), !is_limited && rng.bool());
+        // Kinds of addresses stand in one key.
+        let (src, dst) = (addresses(rng, family), addresses(rng, family));
+        let is_kind = |item: &str| KINDS.contains(&item);
+        let [in_src, in_dst] = [&src, &dst].map(|list| list.trim_start_matches('!').split(',').any(is_kind));
         // Only what goes together; without a family key, addresses may be of any.
         let all = [
             ("family", family != "any", family.to_owned()),
@@ -173,14 +177,14 @@ impl Written {
             ("burst", is_limited && rng.bool(), rng.u32(1..).to_string()),
             ("iif", dir != "out" && rng.bool(), interfaces(rng)),
             ("oif", dir != "in" && rng.bool(), interfaces(rng)),
-            ("src", rng.bool(), addresses(rng, family)),
-            ("dst", rng.bool(), addresses(rng, family)),
+            ("src", rng.bool(), src),
+            ("dst", rng.bool(), dst),
             ("sport", has_ports && rng.bool(), ports(rng)),
             ("dport", has_ports && rng.bool(), ports(rng)),
             ("ct", rng.bool(), not(rng, |rng| list(rng, |rng| pick(rng, &STATES).to_owned()))),
             ("pkttype", dir != "out" && rng.bool(), pick(rng, &["host", "!broadcast,multicast"]).to_owned()),
-            ("src-kind", rng.bool(), pick(rng, &["local,broadcast", "!unicast"]).to_owned()),
-            ("dst-kind", rng.bool(), pick(rng, &["multicast,anycast", "!local"]).to_owned()),
+            ("src-kind", !in_src && rng.bool(), pick(rng, &["local,broadcast", "!unicast"]).to_owned()),
+            ("dst-kind", !in_dst && rng.bool(), pick(rng, &["multicast,anycast", "!local"]).to_owned()),
             ("exthdr", family == "ip6" && rng.bool(), pick(rng, &HEADERS).to_owned()),
             ("with", action == "reject" && rng.bool(), pick(rng, &ANSWERS).to_owned()),
             ("icmp", is_icmp && rng.bool(), not(rng, |rng| list(rng, |rng| pick(rng, &ICMP).to_owned()))),
@@ -276,6 +280,7 @@ const FLAGS: [&str; 5] = ["syn/fin,syn,rst,ack", "syn", "none/fin,syn", "!syn/sy
 const HEADERS: [&str; 7] = ["hbh", "dst", "!frag", "mh", "!rt", "rt", "rt0"];
 const ANSWERS: [&str; 4] = ["no-route", "port-unreachable", "host-unreachable", "admin-prohibited"];
 const PICKS: [&str; 3] = ["random", "fully-random", "persistent"];
+const KINDS: [&str; 5] = ["local", "broadcast", "multicast", "unicast", "anycast"];
 const MACS: [&str; 3] = ["00:16:3e:12:34:56", "!00:16:3e:12:34:56,02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff"];
 
 /// One in four is of everything else.
@@ -286,7 +291,7 @@ fn not(rng: &mut Rng, list: impl Fn(&mut Rng) -> String) -> String {
 fn addresses(rng: &mut Rng, family: &str) -> String {
     not(rng, |rng| {
         list(rng, |rng| match rng.u8(0..8) {
-            0 => pick(rng, &["local", "broadcast", "multicast", "unicast", "anycast"]).to_owned(),
+            0 => pick(rng, &KINDS).to_owned(),
             _ => or_set(rng, |rng| address(rng, family)),
         })
     })
