@@ -148,3 +148,27 @@ lacks nfnetlink_log 'cannot report port scans, floods and new sources (it lacks 
 lacks iptable_mangle 'the table mangle'
 lacks xt_LOG 'cannot log dropped packets (it lacks xt_LOG'
 lacks nf_log_syslog 'cannot log dropped packets (it lacks xt_LOG, nf_log_syslog'
+
+# What IPv6 needs comes while the daemon runs, which looks for it every five minutes.
+asks6() { inside ip6tables -t raw -S 2>/dev/null | grep -q 'mef_ban6 src -j mef_hit'; }
+begin ip6_tables
+printf '203.0.113.66\n2001:db8::66\n' >/etc/mef/blacklist/feed.conf
+begin_daemon
+check "without ip6_tables the daemon runs with a list" wait_for 60 runs
+check "and says that those of IPv6 in it are not denied" \
+    wait_for 20 grep -qF 'or its tables): those are not denied' /var/log/daemon
+check "why knows that the one of IPv4 is" says 'on the deny list' mef why 203.0.113.66
+check "why knows that the one of IPv6 is not" says 'neither banned nor denied' mef why 2001:db8::66
+if asks6; then fail "rules ask about IPv6"; else pass "no rules ask about IPv6"; fi
+file=$(find "$modules" -name ip6_tables.ko.off)
+mv "$file" "${file%.off}"
+check "ip6_tables comes, and rules ask about IPv6" wait_for 400 asks6
+check "why knows that the one of IPv6 is denied now" says 'on the deny list' mef why 2001:db8::66
+check "a ban of IPv6 is one" inside mef ban 2001:db8::1
+check "why knows of it" says 'banned' mef why 2001:db8::1
+inside mef status >/tmp/all
+if grep -q 'lacks ip6_tables' /tmp/all; then fail "status misses it still"; fi
+pass "status misses it no more"
+stop_daemon
+rm /etc/mef/blacklist/feed.conf
+end
