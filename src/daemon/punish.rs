@@ -101,7 +101,7 @@ impl BanPolicy {
 
     /// Whether `who` is banned from the ports of the policy.
     pub(super) fn in_force(&self, now: Mono, addr: IpNet, policy: &ServicePolicy) -> bool {
-        self.repeat_offenders.since(now, addr, policy.request.scope).is_some()
+        self.repeat_offenders.is_banned(now, addr, policy.request.scope)
     }
 
     /// Begins a batch of verdicts.

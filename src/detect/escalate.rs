@@ -277,12 +277,11 @@ impl RepeatOffenders {
         }
     }
 
-    /// Seconds since the ban of these ports began that is in force.
+    /// Whether a ban of these ports is in force.
     #[must_use]
-    pub fn since(&self, now: Mono, addr: IpNet, scope: u16) -> Option<u64> {
+    pub fn is_banned(&self, now: Mono, addr: IpNet, scope: u16) -> bool {
         let now = tick(now);
-        let known = self.known(now, addr).filter(|known| known.end > now && known.scope == scope)?;
-        (known.last() > 0).then(|| now.saturating_sub(known.last()).into())
+        self.known(now, addr).is_some_and(|known| known.end > now && known.scope == scope && known.last() > 0)
     }
 
     /// Seconds since the last ban of these ports began that counts, be it over or not.
