@@ -65,6 +65,9 @@ flags=(
     "--remap-path-prefix=$root=/mef" "--remap-path-prefix=$out=/target"
     "--remap-path-prefix=$("$rustc" --print sysroot)=/rust"
 )
+# What functions have in common would become functions of their own on ARM and RISC-V, all of them far behind
+# in the program: the daemon's way back to sleep would need 64 kB of pages for them. On x86 that is off.
+[ "$gnu" = - ] || flags+=(-Cllvm-args=-enable-machine-outliner=never)
 [ "$features" = - ] || flags+=("-Ctarget-feature=$features")
 for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
     flags+=("--remap-path-prefix=${crates%/}=/crates")

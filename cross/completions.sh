@@ -97,7 +97,8 @@ _mef() {
     COMPREPLY=()
     local line=${COMP_LINE:0:COMP_POINT} options='' operands='' kind='' words word before
     read -ra words <<<"$line"
-    word=${line##*[[:space:]]}
+    # What bash has quoted is compared without its quotes.
+    word=${line##*[[:space:]]} word=${word//\\/}
     [[ -n $word ]] && unset 'words[-1]'
     before=${words[-1]}
 END
@@ -115,8 +116,14 @@ END
     [[ ${words[1]} == test && $kind == "RULE FILE" && ${#words[@]} -gt 2 && $before != -* ]] && kind=FILE
     [[ ${words[1]} =~ ^(unban|bans|why|history)$ && $kind == ADDR* ]] && kind=BANNED
     case $kind in
-    file | FILE*) mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
-    dir) mapfile -t COMPREPLY < <(compgen -d -- "$word") ;;
+    file | FILE*)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        ;;
+    dir)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -d -- "$word")
+        ;;
     *)
         local known
         while read -r known; do
@@ -129,7 +136,7 @@ END
     COMPREPLY=("${COMPREPLY[@]#"$typed"}")
 }
 
-complete -o filenames -F _mef mef
+complete -F _mef mef
 END
 }
 

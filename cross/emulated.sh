@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # emulated.sh TARGET [FILTER...]: what can be seen of the program in target/cross/TARGET/mef without a kernel
-# of that machine, under qemu-user: `mef check`, the examples of all service rules, and the unit tests but
-# those that ask the kernel by a netlink protocol of which qemu-user knows nothing.
+# of that machine, under qemu-user: `mef check`, the examples of all service rules, that it says of many files
+# what the program for this machine says (cross/alike.sh), and the unit tests but those that ask the kernel by
+# a netlink protocol of which qemu-user knows nothing.
 source "$(dirname "$0")/lib.sh"
 source "$root/cross/toolchain.sh"
 target "${1:?usage: emulated.sh TARGET [FILTER...]}"
@@ -28,6 +29,10 @@ if [ $# = 0 ] && [ "$use" != test ]; then
     run check --config "$work/mef.conf" "$root/rootfs/etc/mef/mef.rules"
     # shellcheck disable=SC2266  # the word is not the shell's here
     run test --self --config "$work/mef.conf" | tail -n 1
+    ours=$out/cross/x86_64/mef
+    [ -e "$ours" ] || ours=$out/mef
+    # shellcheck disable=SC2086
+    [ "$gnu" = - ] || bash "$root/cross/alike.sh" "$ours" $emulator "$program"
 fi
 
 find_toolchain "$triple"

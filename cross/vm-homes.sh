@@ -160,7 +160,7 @@ passed=0 failed=0 failures=
 at_home() {
     home_machine=$1
     machine "$1"
-    get_kernel
+    get_kernel "$1"
     make_initramfs
     [ "$2" = firmware ] || base "$suite"
     run_home "${@:2}"

@@ -60,20 +60,51 @@ get_kernel() {
     say "fetching the kernel of Debian $suite for $arch"
     rm -rf "$new" "$at"
     open_suite "$suite" "$arch" "$new/apt"
+    mkdir -p "$new/lib"
+    if [ "$board" = small ]; then build_kernel "$1"; else packaged_kernel; fi
+    keep_modules "$new"/lib/modules/*
+    depmod -b "$new" "$(basename "$new"/lib/modules/*)"
+    [ "$mef" = x86_64 ] || get_programs "$new/programs"
+    rm -rf "$new/apt" "$new/unpacked" "$new/source"
+    mv "$new" "$at"
+}
+
+# packaged_kernel: NEW/{vmlinuz,lib/modules} as they are in Debian's packages.
+packaged_kernel() {
     package=$(depends "$kernel" | grep '^linux-image')
     # Since 2026 it is empty, and what was in it is in packages that it names.
     for package in $package $(depends "$package" | grep -E '^linux-(base|binary|modules)-'); do
         deb=$(fetch "$package") || die "cannot fetch $package of $suite"
         dpkg -x "$deb" "$new/unpacked"
     done
-    mkdir -p "$new/lib"
     find "$new/unpacked" -name 'vmlinu[xz]*' -exec cp {} "$new/vmlinuz" \;
     cp -r "$(find "$new/unpacked" -path '*lib/modules')" "$new/lib/modules"
-    keep_modules "$new"/lib/modules/*
-    depmod -b "$new" "$(basename "$new"/lib/modules/*)"
-    [ "$mef" = x86_64 ] || get_programs "$new/programs"
-    rm -rf "$new/apt" "$new/unpacked"
-    mv "$new" "$at"
+}
+
+# build_kernel MACHINE: the same of the kernel's source in Debian, as little as tests/vm/MACHINE.config says,
+# and all of netfilter as modules. Some minutes.
+build_kernel() {
+    local tree=$new/source parts
+    have_packages "a kernel" gcc flex bison bc libelf-dev
+    deb=$(fetch "$kernel") || die "cannot fetch $kernel of $suite"
+    dpkg -x "$deb" "$new/unpacked"
+    mkdir "$tree"
+    tar -xf "$new/unpacked/usr/src/$kernel.tar.xz" -C "$tree" --strip-components 1
+    parts=("$tree"/net/{netfilter,ipv4/netfilter,ipv6/netfilter,bridge/netfilter,netfilter/ipset}/Kconfig)
+    {
+        cat "$root/tests/vm/$1.config"
+        awk '$1 ~ /^(menu)?config$/ { name = $2 }
+            name != "" && $1 ~ /^(tristate|bool)/ {
+                print "CONFIG_" name "=" ($1 ~ /^b/ ? "y" : "m")
+                name = ""
+            }' "${parts[@]}" | grep -v DEBUG
+    } >"$tree/some.config"
+    {
+        make -s -C "$tree" KCONFIG_ALLCONFIG=some.config tinyconfig
+        nice make -s -C "$tree" -j"$(nproc)" bzImage modules
+        make -s -C "$tree" INSTALL_MOD_PATH="$new" modules_install
+    } >"$(log kernel)" 2>&1 || die "the kernel was not built: $(log kernel)"
+    cp "$tree/arch/x86/boot/bzImage" "$new/vmlinuz"
 }
 
 # get_programs DIRECTORY: those of Debian for that processor, with all they depend on.
@@ -88,8 +119,9 @@ get_programs() {
 # keep_modules DIRECTORY: those of networks and of the disk; not compressed, so that any modprobe can read
 # them.
 keep_modules() {
-    find "$1/kernel" -name '*.ko*' | grep -vE '/kernel/(net|lib|crypto|arch|fs/(ext4|jbd2|mbcache)'\
-'|drivers/(virtio|pci/controller/pci-host|net/(veth|dummy)|block/virtio_blk))[/.-]' | xargs rm -f
+    # One that was built for its machine has no others.
+    find "$1/kernel" -name '*.ko*' | { grep -vE '/kernel/(net|lib|crypto|arch|fs/(ext4|jbd2|mbcache)'\
+'|drivers/(virtio|pci/controller/pci-host|net/(veth|dummy)|block/virtio_blk))[/.-]' || true; } | xargs rm -f
     find "$1/kernel" -name '*.ko.xz' -exec xz -d {} +
 }
 
@@ -101,8 +133,9 @@ make_initramfs() {
     rm -rf "$tree"
     mkdir -p "$tree"/{bin,dev,proc,root} "$tree/lib/modules/$version"
     cp "$(busybox)" "$tree/bin/busybox"
-    grep -E '/(pci-host-generic|virtio_(pci|mmio|blk)|ext4|crc32c_generic)\.ko:' "$modules/modules.dep" |
-        tr -d : | tr ' ' '\n' | sort -u | sed '/^$/d' | while read -r module; do
+    # Nor has that any of these as modules.
+    { grep -E '/(pci-host-generic|virtio_(pci|mmio|blk)|ext4|crc32c_generic)\.ko:' "$modules/modules.dep" ||
+        true; } | tr -d : | tr ' ' '\n' | sort -u | sed '/^$/d' | while read -r module; do
         install -D "$modules/$module" "$tree/lib/modules/$version/$module"
     done
     depmod -b "$tree" "$version" 2>/dev/null
@@ -137,7 +170,7 @@ make_root() {
         cp -r /usr/lib/x86_64-linux-gnu/xtables "$tree/usr/lib/x86_64-linux-gnu/"
     fi
     cp -r "$at/lib/modules" "$tree/usr/lib/modules"
-    cp "$root"/tests/vm/{init,*.sh} "$tree/vm"
+    cp "$root"/tests/vm/{init,*.sh,every.rules} "$tree/vm"
     for tool in peak listen; do
         # -s: for riscv64 the linker of Debian 12 crashes when it writes symbols.
         "$cc" -static -Os -s -o "$tree/usr/bin/$tool" "$root/tests/vm/$tool.c"
@@ -145,7 +178,7 @@ make_root() {
     printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$tree/etc/passwd"
 }
 
-prepare() { get_kernel; make_initramfs; make_root; }
+prepare() { get_kernel "$1"; make_initramfs; make_root; }
 
 # add_program NAME DIRECTORY [PLACE]: a program with the libraries it loads: all of them where this machine
 # cannot say which. It comes into usr/bin or another place in usr.
@@ -174,7 +207,7 @@ said() {
 # board: what of qemu's command line depends on the kind of machine, and in which order it names the console.
 board() {
     case $board in
-        pc) echo qemu-system-x86_64 -accel tcg,thread=multi -cpu max ttyS0 ;;
+        pc | small) echo qemu-system-x86_64 -accel tcg,thread=multi -cpu max ttyS0 ;;
         arm64) echo qemu-system-aarch64 -accel tcg,thread=multi -M virt -cpu cortex-a57 ttyAMA0 ;;
         arm) echo qemu-system-arm -accel tcg,thread=multi -M virt,highmem=off -cpu cortex-a15 ttyAMA0 ;;
         riscv64) echo qemu-system-riscv64 -accel tcg,thread=multi -M virt ttyS0 ;;
@@ -191,16 +224,18 @@ boot() {
     nice timeout -k 5 "$(said "$file" timeout 900)" "${qemu[@]}" -smp 2 -m "$(memory "$file")" \
         -nodefaults -no-user-config -no-reboot -display none -monitor none -serial stdio -nic none \
         -kernel "$at/vmlinuz" -initrd "$at/initramfs" \
-        -drive "file=$vm/disk,format=raw,if=virtio,cache=unsafe" \
+        -drive "file=$at.disk,format=raw,if=virtio,cache=unsafe" \
         -append "console=$console $quiet vm.scenario=$name vm.boot=$2" \
         </dev/null 2>&1 | sed -u 's,\r,,g' | tee -a "$log" | shown || status=$?
     [ "$status" = 0 ] || echo "FAIL: boot $2 did not end within its time" >>"$log"
 }
 
-# memory FILE: megabytes. Debian's kernels for other processors than this one's are made for larger machines.
+# memory FILE: megabytes. The small machine has 64, whatever is tried on it. Debian's kernels for other
+# processors than this one's are made for larger machines.
 memory() {
     case $board in
         pc) said "$1" memory 128 ;;
+        small) echo 64 ;;
         *) echo $(($(said "$1" memory 128) + 128)) ;;
     esac
 }
@@ -213,12 +248,12 @@ run() {
     local name=$2 file=$root/tests/vm/$2.sh number boots log=$vm/$1-$2.log good bad
     boots=$(said "$file" boots 1)
     say "vm: $name, on $1 with $(memory "$file") MB"
-    rm -f "$vm/disk" "$log"
-    mke2fs -q -t ext4 -m 0 -d "$at/root" "$vm/disk" 256m >/dev/null
+    rm -f "$at.disk" "$log"
+    mke2fs -q -t ext4 -m 0 -d "$at/root" "$at.disk" 256m >/dev/null
     for ((number = 1; number <= boots; number++)); do
         boot "$name" "$number"
     done
-    rm -f "$vm/disk"
+    rm -f "$at.disk"
     good=$(grep -c '^PASS: ' "$log" || true)
     bad=$(grep -c '^FAIL: ' "$log" || true)
     if grep -E 'Kernel panic|Out of memory|oom-kill|deadlocked on memory|^\[[ 0-9.]*\] (BUG|Oops)' \
@@ -260,7 +295,7 @@ prepared=' '
 for wanted_name in "${wanted[@]}"; do
     for on in $(chosen "$wanted_name"); do
         machine "$on"
-        [[ $prepared == *" $on "* ]] || { prepare; prepared+="$on "; }
+        [[ $prepared == *" $on "* ]] || { prepare "$on"; prepared+="$on "; }
         run "$on" "$wanted_name"
     done
 done

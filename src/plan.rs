@@ -93,6 +93,8 @@ pub enum Elements {
     Addresses(Family, Vec<Range>),
     /// Ports, first and last of each range.
     Ports(Vec<(u16, u16)>),
+    /// Addresses of one family that are too many to be listed: what stands for them.
+    Many(Family, String),
 }
 
 /// Interfaces by name, whether they exist or not.

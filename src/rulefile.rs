@@ -4,7 +4,7 @@
 use crate::base::build_part::BuildPart;
 use crate::base::diag::{Problem, Severity};
 use crate::base::name::IfName;
-use crate::firewall::loader::{self, Goal, LoadError, Loader};
+use crate::firewall::loader::{self, Goal, ListingScope, LoadError, Loader};
 use crate::input::glob::Glob;
 use crate::plan::listed::ListedTable;
 use crate::ruleset::check::{self, Host};
@@ -157,6 +157,9 @@ pub fn read(path: &str, depth: CheckDepth) -> RuleSet {
             set.problems.push((place.file, problem));
         } else if loader::is_fallback() {
             unsaid(&mut set, &situation.uplinks);
+            if let Some(why) = loader::objection() {
+                set.problems.push((0, Problem::whole(Severity::Error, why.to_owned(), BACKEND.to_owned())));
+            }
         } else {
             let foreign =
                 set.sets.iter().filter(|(_, named)| named.ipset().is_some()).map(|(place, _)| *place);
@@ -322,7 +325,7 @@ pub fn loaded_text() -> Option<String> {
     if !BuildPart::Export.is_in() {
         return None;
     }
-    let mut tables = loader::listed(&loader::is_ours).ok()?;
+    let mut tables = loader::listed(&loader::is_ours, ListingScope::Whole).ok()?;
     let exported = export::ours(tables.first_mut()?, ExportPurpose::File);
     (exported.counts.unsaid == 0).then(|| exported.lines.join("\n") + "\n")
 }
@@ -368,15 +371,22 @@ pub fn loaded(kept: &[PathBuf]) -> Result<Vec<String>, String> {
     if !BuildPart::Export.is_in() {
         return Err(BuildPart::Export.is_missing());
     }
+    if loader::is_elsewhere().map_err(|e| e.to_string())? {
+        return Err(["the rule set is ", loader::ELSEWHERE].concat());
+    }
     if loader::is_fallback() {
         return loaded_elsewhere(kept);
     }
-    let mut tables = loader::listed(&loader::is_ours).map_err(|e| e.to_string())?;
+    let mut tables =
+        loader::listed(&loader::is_ours, ListingScope::ButLargeSets).map_err(|e| e.to_string())?;
     Ok(tables.first_mut().map_or_else(Vec::new, comparable))
 }
 
 /// The statements of the file that has become what is in iptables.
 fn loaded_elsewhere(kept: &[PathBuf]) -> Result<Vec<String>, String> {
+    if loader::is_half().map_err(|e| e.to_string())? {
+        return Err(loader::HALF.to_owned());
+    }
     let Some(now) = loader::fingerprint().map_err(|e| e.to_string())? else { return Ok(Vec::new()) };
     for path in kept {
         let set = read(&path.to_string_lossy(), CheckDepth::Quick);
@@ -401,7 +411,7 @@ const NOT_READ: &str = "rules in iptables are not read back (`iptables-save` sho
 /// # Errors
 /// What the kernel refused, for people.
 pub fn is_foreign() -> Result<bool, String> {
-    let tables = loader::listed(&loader::is_ours).map_err(|e| e.to_string())?;
+    let tables = loader::listed(&loader::is_ours, ListingScope::OfOthers).map_err(|e| e.to_string())?;
     Ok(tables.first().is_some_and(export::is_foreign))
 }
 
@@ -418,7 +428,7 @@ pub fn exported(family: Option<&str>, name: Option<&str>) -> Result<Exported, St
         let is = |asked: Option<&str>, found: &str| asked.is_none_or(|asked| asked == found);
         is(family, word) && is(name, text)
     };
-    let mut tables = loader::listed(&wanted).map_err(|e| e.to_string())?;
+    let mut tables = loader::listed(&wanted, ListingScope::Whole).map_err(|e| e.to_string())?;
     Ok(export::all(&mut tables))
 }
 

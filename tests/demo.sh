@@ -143,11 +143,12 @@ stop_mef() {
     wait "$daemon" || fail "the daemon ended with status $?"
 }
 
-# knock NAME HOST USER: one log-in with a wrong password; says how it went.
+# knock NAME HOST USER: one log-in with a wrong password; says how it went. Whoever is banned in the middle of
+# it hears nothing more: ssh alone would wait for longer than the ban lasts.
 knock() {
     local said
     said=$(SSH_ASKPASS=$dir/askpass SSH_ASKPASS_REQUIRE=force DISPLAY=:0 \
-        nsenter --net="/run/netns/$1" ssh -F none -l "$3" \
+        nsenter --net="/run/netns/$1" timeout 5 ssh -F none -l "$3" \
         -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR \
         -o PubkeyAuthentication=no -o PreferredAuthentications=password \
         -o NumberOfPasswordPrompts=1 -o ConnectTimeout=2 "$2" true 2>&1 </dev/null || true)

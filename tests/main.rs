@@ -21,13 +21,16 @@ mod applet {
     mod services;
     mod setup;
     mod setup_cut;
+    mod silent;
     mod status;
     mod units;
     mod why;
+    mod wide;
 }
 
 mod cloud {
     mod circle;
+    mod hanging;
     mod lists;
     mod refusals;
     mod servers;
@@ -37,15 +40,19 @@ mod daemon {
     mod around;
     mod bad_input;
     mod confine;
+    mod container;
     mod crash;
     mod dnsbl;
+    mod dnsbl_again;
     mod escalate;
     mod hands;
-    mod heal;
+    pub mod heal;
     mod hooks;
     mod hostnames;
     mod judge;
     mod notify;
+    mod observer;
+    mod observer_model;
     mod owner;
     mod patience;
     mod regress;
@@ -73,6 +80,7 @@ mod firewall {
     mod backends;
     mod fallback;
     mod flood;
+    mod former;
     mod guard;
     mod health;
     mod netns;
@@ -110,14 +118,17 @@ mod project {
     mod fuzz;
     mod layers;
     mod marks;
+    mod over_both;
     mod type_names;
 }
 
 mod ruleset {
     mod bridge;
+    mod cut;
     mod export;
     mod fallback;
     mod hosts;
+    mod large;
     mod load;
     mod nat;
     mod oracle;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # recording.sh [--update]: the README shows what the demonstration prints, without its explanations: this runs
-# it and compares, times, ports, counters (with their plurals) and sizes aside. With --update it is written
-# into the README.
+# it and compares, times, ports, counters (with their plurals), what was scanned, and sizes aside. With
+# --update it is written into the README.
 source "$(dirname "$0")/../cross/lib.sh"
 # shellcheck disable=SC2046
 have_packages "the demonstration" $(words "$root/tests/demo-packages")
@@ -17,7 +17,8 @@ masked() {
     sed -E -e 's/[0-9]+(ms|[smhd])( [0-9]+[smhd])*/TIME/g' -e 's/ [0-9]+( |$)/ N\1/g' \
         -e 's/[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}/WHEN/g' \
         -e 's/[A-Z][a-z]{2} +[0-9N]+ [0-9]{2}:[0-9]{2}.*/LINE/' \
-        -e 's/[0-9.]+ - - \[.*/LINE/' -e 's/ N ([a-z]+)s\b/ N \1/g' -e 's/  +/ /g' -e 's/ +$//'
+        -e 's/[0-9.]+ - - \[.*/LINE/' -e 's/( portscan ).*/\1SCAN/' \
+        -e 's/ N ([a-z]+)s\b/ N \1/g' -e 's/  +/ /g' -e 's/ +$//'
 }
 
 if [ "${1-}" = --update ]; then

@@ -3,6 +3,7 @@
 //! without a daemon.
 
 mod check;
+mod hosts;
 
 use super::args::parse;
 use super::context::{LISTED_MAX, settings};
@@ -17,7 +18,7 @@ use crate::enforce::Enforcer;
 use crate::firewall::end_connections;
 use crate::lists::{self, Edit, Gone, LOCAL, ListTerms, ListTurn, Paths};
 use argh::FromArgs;
-use check::{droppable, meant, not_listed, only_in_force, permanently_banned, wanted};
+use check::{Wanted, droppable, meant, not_listed, only_in_force, permanently_banned, wanted};
 use std::path::Path;
 
 /// Put addresses on a list: allow = they are never dropped, deny = they always are.
@@ -26,19 +27,21 @@ use std::path::Path;
     help_triggers("-h", "--help"),
     note = "They become lines of local.conf in whitelist_dir or blacklist_dir, and take effect immediately. \
         What is on the allow\nlist passes even if it is also banned or denied. An IPv6 address stands for \
-        its prefix (ipv6_prefix, 64): write ADDR/128 for it alone.",
-    example = "mef allow 192.0.2.7 2001:db8::/48\n  mef allow 198.51.100.7 --for 2h\n  mef deny \
-        203.0.113.0/24\n  mef deny - < addresses"
+        its prefix (ipv6_prefix, 64): write ADDR/128 for it alone.\nallow takes host names, too: the daemon \
+        looks up what they lead to, again and again.",
+    example = "mef allow 192.0.2.7 2001:db8::/48\n  mef allow 198.51.100.7 --for 2h\n  mef allow \
+        admin.dyn.example\n  mef deny 203.0.113.0/24\n  mef deny - < addresses"
 )]
 struct Add {
-    /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9); - reads them from standard
-    /// input, one per line
+    /// an address, a network (192.0.2.0/24) or a range (192.0.2.1-192.0.2.9), for allow also a host name; -
+    /// reads them from standard input, one per line
     #[argh(positional, arg_name = "ADDR")]
     addresses: Vec<String>,
     /// only for allow: how long: 90s, 10m, 1h, 7d (default: for good)
     #[argh(option, long = "for", arg_name = "time")]
     time: Option<String>,
-    /// only for deny: also protected or allowed addresses, and large networks
+    /// deny: also protected or allowed addresses, and large networks; allow: a host name may lead to private
+    /// addresses
     #[argh(switch)]
     force: bool,
     /// one JSON object per line
@@ -137,11 +140,11 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
     let (mut enforcer, made) = target::table(&settings, output)?;
     let paths = Paths::of(&settings);
     let safety = Safety::read(enforcer.guard()).map_err(failed)?;
-    let mut ranges = wanted(&change, &safety, made.ipv6_prefix, output)?;
+    let Wanted { mut ranges, mut hosts } = wanted(&change, &safety, made.ipv6_prefix, output)?;
     if kind == ListKind::Deny && adds.is_some() {
         droppable(enforcer.guard(), &mut ranges, output)?;
     }
-    write(&change, &paths, &mut enforcer, &mut ranges, output)?;
+    write(&change, &paths, &mut enforcer, (&mut ranges, &mut hosts), output)?;
     if kind == ListKind::Allow {
         // A daemon that does not watch the files is to know, too.
         super::context::notify_daemon(Path::new(&settings.run_dir), &[Request::Lists]);
@@ -150,7 +153,8 @@ fn change(command: &str, change: AllowChange, output: &mut Output<'_>) -> Result
         }
     }
     report(&change, &ranges, output)?;
-    if !ranges.is_empty() {
+    hosts::report(&change, &paths, &hosts, output)?;
+    if !ranges.is_empty() || !hosts.is_empty() {
         super::context::changed(Path::new(&settings.run_dir), command, &ranges);
     }
     merge(&mut ranges);
@@ -169,7 +173,7 @@ fn write(
     change: &AllowChange,
     paths: &Paths,
     enforcer: &mut Enforcer,
-    ranges: &mut Vec<Range>,
+    (ranges, hosts): (&mut Vec<Range>, &mut Vec<String>),
     output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
     let AllowChange { kind, adds, .. } = *change;
@@ -181,8 +185,13 @@ fn write(
     let mut edit = Edit::open(paths, kind, &turn).map_err(unwritten)?;
     let kept = paths.kept(kind);
     match adds {
-        Some(terms) => edit.add(ranges, terms),
+        Some(terms) => {
+            edit.add(ranges, terms);
+            edit.add_hosts(hosts, terms);
+        }
         None => {
+            let removed = edit.remove_hosts(hosts);
+            hosts::keep_removed(hosts, &removed, output);
             let listed = edit.remove(ranges);
             let kept = kept.remove(LOCAL, ranges).map_err(unwritten)?;
             let mut gone = listed.iter().zip(&kept).map(|(listed, kept)| *listed || *kept);

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! What a running daemon tells of itself, for those commands that ask it.
 
+use crate::base::build_part::BuildPart;
 use crate::control::client::{ControlClient, Patience};
 use crate::control::proto::{
     FACTS, ListLine, OffenderLine, ProblemLine, Request, RuleLine, SightLine, read_fact,
@@ -14,6 +15,8 @@ use std::path::Path;
 pub(super) struct DaemonAnswer {
     pub(super) version: String,
     pub(super) pid: u64,
+    /// The process that reads logs; 0: there is none but that of `pid`.
+    observer: u64,
     pub(super) since: u64,
     /// What it has given up.
     pub(super) confined: String,
@@ -50,6 +53,7 @@ impl DaemonAnswer {
                 match word {
                     "version" => answer.version = value.to_owned(),
                     "pid" => answer.pid = value.parse().unwrap_or(0),
+                    "observer" => answer.observer = value.parse().unwrap_or(0),
                     "since" => answer.since = value.parse().unwrap_or(0),
                     "confined" => answer.confined = value.to_owned(),
                     _ => {}
@@ -98,11 +102,21 @@ impl DaemonAnswer {
         clock::wall().0.saturating_sub(self.since)
     }
 
-    /// Bytes of the daemon in memory.
+    /// Bytes of the daemon in memory; of two processes, what both have counts once.
     pub(super) fn resident(&self) -> Option<u64> {
-        let text = fs::content(Path::new(&format!("/proc/{}/smaps_rollup", self.pid))).ok()?;
-        let text = String::from_utf8_lossy(text.as_ref());
-        let kb = text.lines().find_map(|line| line.strip_prefix("Rss:"))?;
-        kb.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kb| kb * 1024)
+        match self.observer {
+            observer if BuildPart::Observer.is_in() && observer > 0 => {
+                Some(memory(self.pid, "Pss:")? + memory(observer, "Pss:").unwrap_or(0))
+            }
+            _ => memory(self.pid, "Rss:"),
+        }
     }
+}
+
+/// Bytes of a process by one of the names by which the kernel counts.
+fn memory(pid: u64, name: &str) -> Option<u64> {
+    let text = fs::content(Path::new(&format!("/proc/{pid}/smaps_rollup"))).ok()?;
+    let text = String::from_utf8_lossy(text.as_ref());
+    let kb = text.lines().find_map(|line| line.strip_prefix(name))?;
+    kb.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kb| kb * 1024)
 }

@@ -21,7 +21,10 @@ fn usual<'a>(args: &[&'a str]) -> Vec<&'a str> {
         let is_text = before == "--reason";
         only_operands |= arg == "--" && !is_text;
         match arg.split_once('=').filter(|(name, _)| name.starts_with("--") && name.len() > 2) {
-            Some((name, value)) if !is_text && !only_operands => usual.extend([name, value]),
+            Some((name, value)) if !is_text && !only_operands => {
+                let is_input = value == "-" && name != "--reason";
+                usual.extend([name, if is_input { STDIN } else { value }]);
+            }
             _ if arg == "-" && !is_text => usual.push(STDIN),
             _ => usual.push(arg),
         }
@@ -51,6 +54,8 @@ mod tests {
             (&["--reason="], &["--reason", ""]),
             (&["--reason", "--a=b"], &["--reason", "--a=b"]),
             (&["--reason", "-"], &["--reason", "-"]),
+            (&["--reason=-"], &["--reason", "-"]),
+            (&["--html=-"], &["--html", STDIN]),
             (&["--", "--a=b"], &["--", "--a=b"]),
             (&["-"], &[STDIN]),
             (&["a=b", "--=c"], &["a=b", "--=c"]),

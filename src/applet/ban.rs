@@ -4,9 +4,10 @@
 use super::args::{STDIN, parse};
 use super::context::settings;
 use super::output::{Output, OutputError};
-use super::target::{self, Safety, TargetLines};
-use crate::ban::{Ban, BanOutcome, GuardState, Repeat, Scope, Shortage, Standing, Transports};
+use super::target::{self, Safety, TargetLines, TargetReader};
+use crate::ban::{Ban, BanOutcome, Repeat, Scope, Shortage, Standing, Transports};
 use crate::base::clock::Span;
+use crate::base::count::count;
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::base::range::Range;
@@ -74,7 +75,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
             span(text).map_err(|bad| OutputError::Usage(format!("--for: {}, {}", bad.what, bad.hint)))?
         }
     };
-    let ports = PortRanges::parse(args.ports.as_deref().unwrap_or("all"));
+    let ports = PortRanges::of_ban(args.ports.as_deref().unwrap_or("all"));
     let ports = ports.map_err(|bad| OutputError::Usage(format!("--ports: {}, {}", bad.what, bad.hint)))?;
     let scope = Scope::new(ports.ranges().to_vec(), Transports::Both);
     let settings = settings(args.config.as_deref(), output);
@@ -109,7 +110,7 @@ struct BanSession<'a> {
     scope: &'a Scope,
     settings: &'a Settings,
     enforcer: Enforcer,
-    state: GuardState,
+    reader: TargetReader,
     safety: Safety,
     batch: Vec<Range>,
     /// Addresses of previous batches.
@@ -144,7 +145,7 @@ impl<'a> BanSession<'a> {
             scope,
             settings,
             enforcer,
-            state,
+            reader: TargetReader::new(state.ipv6_prefix),
             safety,
             batch,
             before: 0,
@@ -159,7 +160,7 @@ impl<'a> BanSession<'a> {
 
     /// Takes one address in; a wrong one is told and passed over.
     fn take(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
-        match target::read(text, self.state.ipv6_prefix).map(|range| self.safety.narrowed(text, range)) {
+        match self.reader.read(text) {
             Err(what) => output.problem(&format_args!("{place}{what}")),
             Ok(range) => match self.safety.objection(&range).filter(|_| !self.args.force) {
                 Some(why) => output
@@ -305,8 +306,8 @@ impl<'a> BanSession<'a> {
 
     fn close(&mut self, output: &mut Output<'_>) {
         if self.counting && !self.args.json {
-            let _ =
-                writeln!(output.out, "banned {} addresses {}", self.counted, describe(self.time, self.scope));
+            let banned = count(self.counted, "address");
+            let _ = writeln!(output.out, "banned {banned} {}", describe(self.time, self.scope));
         }
         if let Err(e) = self.enforcer.close(crate::sys::clock::wall()) {
             self.note(e.to_string(), output);

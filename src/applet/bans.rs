@@ -3,30 +3,39 @@
 
 use super::args::parse;
 use super::columns;
-use super::context::{journal_to_read, settings};
+use super::context::{journal_if_any, settings};
 use super::history::rule_name;
 use super::output::{Output, OutputError};
-use super::target;
-use crate::ban::BanEntry;
+use super::target::{self, TargetReader};
+use crate::ban::{BanEntry, FLOODS, SCANS};
 use crate::base::clock::Wall;
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::base::range::Range;
+use crate::base::width::width as columns_of;
 use crate::config::Settings;
-use crate::enforce::{options, scope_text};
-use crate::firewall::view;
+use crate::enforce::scope_text;
+use crate::state::journal::JournalEvent;
+use crate::state::record::{BanRecord, JournalRecord};
 use argh::FromArgs;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 const HEAD: [&str; COLUMNS] = ["ADDRESS", "RULE", "SINCE", "LEFT", "HITS", "DROPPED", "PORTS", "REASON"];
 const COLUMNS: usize = 8;
 /// Stands between cells until the widths are known; no cell has one.
 const BETWEEN: &str = "\0";
-/// Bytes of a journal that is looked through for lines.
-const SMALL: u64 = 1 << 20;
+/// Bytes of what is kept of the journal; where there is more the rest of the bans have no line.
+const KEPT: usize = 16 << 20;
 
-/// Lines by whom and for which ports the ban is.
-type Lines = Vec<(Range, String, String)>;
+/// What the journal has of a ban, and the kernel has not.
+struct WrittenBan {
+    addr: Range,
+    scope: String,
+    rule: String,
+    hits: u32,
+    reason: String,
+    line: String,
+}
 
 /// List the bans in force, as the kernel has them, the newest first.
 #[derive(FromArgs)]
@@ -58,31 +67,39 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let args: BansArgs = parse("bans", args)?;
     let settings = settings(args.config.as_deref(), output);
     let failed = |e| OutputError::Failed(format!("{e}"));
-    let mut guard = view(options(&settings)).map_err(failed)?;
+    let mut guard = target::view_bans(&settings, output).map_err(failed)?;
     let ipv6_prefix = guard.state().map_err(failed)?.map_or(64, |state| state.ipv6_prefix);
-    let range = args.address.as_deref().map(|text| target::read(text, ipv6_prefix));
+    let range = args.address.as_deref().map(|text| TargetReader::new(ipv6_prefix).read(text));
     let range = range.transpose().map_err(OutputError::Usage)?;
     let wanted = |e: &BanEntry<'_>| {
         args.rule.as_deref().is_none_or(|rule| rule == rule_name(e.rule))
             && (!args.permanent || e.left.is_none())
     };
     let now = crate::sys::clock::wall();
-    let lines = lines(&settings, now, output)?;
-    let line_of = |e: &BanEntry<'_>| {
-        let from = lines.partition_point(|(addr, ..)| *addr < e.addr);
-        let same = lines.iter().skip(from).take_while(|(addr, ..)| *addr == e.addr);
+    let written = written(&settings, now, range.as_ref(), output);
+    let written_of = |e: &BanEntry<'_>| {
+        let from = written.partition_point(|ban| ban.addr < e.addr);
+        let mut same = written.iter().skip(from).take_while(|ban| ban.addr == e.addr);
         let scope = scope_text(e.scope);
-        same.filter(|(_, of, _)| *of == scope).map(|(.., line)| line.as_str()).next().unwrap_or("")
+        same.find(|ban| ban.scope == scope && ban.rule == e.rule)
     };
     let (mut rows, mut widths) = (Vec::new(), HEAD.map(str::len));
     let mut each = |e: &BanEntry<'_>| {
         if !wanted(e) {
             return;
         }
+        let (mut e, known) = (*e, written_of(e));
+        if let Some(known) = known.filter(|_| e.hits == 0) {
+            e.hits = known.hits;
+        }
+        if let Some(known) = known.filter(|_| e.reason.is_empty()) {
+            e.reason = &known.reason;
+        }
+        let (e, log_line) = (&e, known.map_or("", |known| &known.line));
         let text = if args.json {
-            json(e, now.0, line_of(e))
+            json(e, now.0, log_line)
         } else {
-            let row = row(e, line_of(e));
+            let row = row(e, log_line);
             widen(&mut widths, &row);
             row.join(BETWEEN)
         };
@@ -112,20 +129,47 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     Ok(())
 }
 
-/// The lines that decided, from the journal, unless it is a large one.
-fn lines(settings: &Settings, now: Wall, output: &mut Output<'_>) -> Result<Lines, OutputError> {
-    let mut lines = Lines::new();
-    let journal = journal_to_read(settings, output)?.filter(|j| j.size().is_ok_and(|size| size < SMALL));
-    if let Some(mut journal) = journal {
-        // What cannot be read has no line.
-        let _ = journal.live(now, 0, &mut |e| {
-            if !e.line.is_empty() {
-                lines.push((Range::from(e.addr), e.scope.to_owned(), e.line.to_owned()));
-            }
-        });
-    }
-    lines.sort_unstable_by_key(|(addr, ..)| *addr);
-    Ok(lines)
+/// What the journal has of bans, those of a range or all, by whom they are.
+fn written(
+    settings: &Settings,
+    now: Wall,
+    range: Option<&Range>,
+    output: &mut Output<'_>,
+) -> Vec<WrittenBan> {
+    let (mut all, mut kept) = (Vec::new(), 0);
+    let Some(mut journal) = journal_if_any(settings, output) else { return all };
+    let mut keep = |ban: &BanRecord<'_>, line: &str| {
+        let addr = Range::from(ban.addr);
+        if range.is_some_and(|range| !range.meets(&addr)) {
+            return;
+        }
+        kept += size_of::<WrittenBan>() + ban.reason.len() + line.len();
+        if kept < KEPT {
+            all.push(WrittenBan {
+                addr,
+                scope: ban.scope.to_owned(),
+                rule: ban.rule.to_owned(),
+                hits: ban.hits,
+                reason: ban.reason.to_owned(),
+                line: line.to_owned(),
+            });
+        }
+    };
+    // What cannot be read has no line. Those of the kernel are events only: of each the newest comes first.
+    let is_of_kernel = |event: &JournalEvent<'_>| match event.record {
+        JournalRecord::Ban(ban) => [SCANS, FLOODS].contains(&ban.rule),
+        _ => false,
+    };
+    let mut each = |event: &JournalEvent<'_>| {
+        if let JournalRecord::Ban(ban) = event.record {
+            keep(&ban, event.line);
+        }
+        Ok(())
+    };
+    let _ = journal.events().and_then(|events| events.newest_first(u32::MAX, &is_of_kernel, &mut each));
+    let _ = journal.live(now, 0, &mut |ban| keep(&ban, ban.line));
+    all.sort_by_key(|ban| ban.addr);
+    all
 }
 
 fn row(e: &BanEntry<'_>, log_line: &str) -> [String; COLUMNS] {
@@ -169,7 +213,7 @@ impl fmt::Display for About {
 
 fn widen(widths: &mut [usize; COLUMNS], row: &[String; COLUMNS]) {
     for (width, cell) in widths.iter_mut().zip(row) {
-        *width = cell.chars().count().max(*width);
+        *width = columns_of(cell).max(*width);
     }
 }
 
@@ -178,11 +222,9 @@ fn line<'a>(
     widths: &[usize; COLUMNS],
     row: impl Iterator<Item = &'a str>,
 ) -> std::io::Result<()> {
-    let mut text = String::new();
-    for (width, cell) in widths.iter().zip(row) {
-        let _ = write!(text, "{cell:<width$}  ");
-    }
-    columns::line(output.out, &text, columns::width())
+    let mut text = columns::TableRow::default();
+    widths.iter().zip(row).for_each(|(width, cell)| text.cell(&cell, *width));
+    text.line(output.out, columns::width())
 }
 
 fn json(e: &BanEntry<'_>, now: u64, log_line: &str) -> String {

@@ -3,6 +3,8 @@
 //! A file whose name ends in `.rules` is a rule set, `mef.conf` the configuration, one in a directory of
 //! lists a list, everything else a service rule.
 
+mod backend;
+
 use super::args::parse;
 use super::context::settings;
 use super::output::{Output, OutputError, OutputShape};
@@ -49,8 +51,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
 fn choose(config: &str) {
     let text = crate::sys::fs::content(Path::new(config)).unwrap_or_default();
     firewall::choose(crate::config::parse_global(&text).0.firewall_backend.into());
-    if firewall::may_have_left() {
-        let _ = firewall::loader::is_fallback();
+    if firewall::may_have_left() && firewall::loader::is_fallback() {
+        firewall::loader::ask_for_ipv6();
     }
 }
 
@@ -65,7 +67,8 @@ fn judge(args: &CheckArgs, output: &mut Output<'_>) -> Result<(), OutputError> {
         if Path::new(DEFAULT_RULES).exists() {
             failed = rule_set(DEFAULT_RULES, shape, output)?;
         }
-        let loaded = load(Path::new(&args.config), &mut crate::services::check);
+        let mut loaded = load(Path::new(&args.config), &mut crate::services::check);
+        loaded.problems.extend(backend::problems(&args.config, &loaded.settings));
         failed |= report(&loaded, shape, output)?;
         let paths = Paths::of(&loaded.settings);
         for kind in [ListKind::Allow, ListKind::Deny] {

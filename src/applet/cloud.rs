@@ -192,6 +192,9 @@ fn add(name: &str, args: &Args, output: &mut Output<'_>) -> Result<(), OutputErr
     for word in [name, group] {
         member_name(word).map_err(|bad| OutputError::Usage([bad.what.as_str(), "; ", &bad.hint].concat()))?;
     }
+    if let Some(known) = operator.members.iter().find(|member| member.name == name) {
+        return Err(OutputError::Failed(format!("{name} is a member already, of {}", known.group)));
+    }
     let mut line = [name, "=", group].concat();
     args.own.iter().for_each(|own| line.push_str(&[" ", own].concat()));
     // Behind the last section, which is that of the members, or a new one.

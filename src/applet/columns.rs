@@ -4,6 +4,7 @@
 use crate::base::clock::Wall;
 use crate::base::json::Object;
 use crate::base::utc;
+use crate::base::width::{fitting, width as columns_of};
 use crate::sys::{clock, stdio};
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
@@ -21,6 +22,20 @@ pub(super) fn line(out: &mut dyn Write, text: &str, width: usize) -> io::Result<
         None => writeln!(out, "{text}"),
         Some(part) => writeln!(out, "{part}…"),
     }
+}
+
+/// A line, and behind it why it is so; below it where that has no room: it is what was asked for.
+pub(super) fn explained(out: &mut dyn Write, line: &str, why: &str) -> io::Result<()> {
+    explain(out, line, why, width())
+}
+
+fn explain(out: &mut dyn Write, text: &str, why: &str, width: usize) -> io::Result<()> {
+    let whole = [text, "  ", why].concat();
+    if why.is_empty() || columns_of(&whole) <= width {
+        return line(out, &whole, width);
+    }
+    line(out, text, width)?;
+    out.write_all(wrapped(&["    ", why].concat(), width).as_bytes())
 }
 
 /// How a line is written.
@@ -95,7 +110,7 @@ pub(super) fn wrapped(text: &str, width: usize) -> String {
         out.push_str(begin);
         let mut used = indent;
         for (at, word) in rest.split(' ').enumerate() {
-            let len = word.chars().count();
+            let len = columns_of(word);
             if at > 0 && used + 1 + len > width {
                 out.push('\n');
                 out.extend(std::iter::repeat_n(' ', indent));
@@ -114,11 +129,11 @@ pub(super) fn wrapped(text: &str, width: usize) -> String {
 
 /// What is left of a line that is too wide.
 fn cut_at(text: &str, width: usize) -> Option<&str> {
-    // No character is shorter than a byte.
-    if text.len() <= width || text.chars().count() <= width {
+    // No character takes more columns than bytes.
+    if text.len() <= width || columns_of(text) <= width {
         return None;
     }
-    let end = text.char_indices().nth(width.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+    let end = fitting(text, width.saturating_sub(1));
     Some(text.get(..end).unwrap_or(text).trim_end())
 }
 
@@ -136,9 +151,9 @@ impl TableRow {
         let _ = write!(self.text, "{text}");
     }
 
-    /// Ends the cell, which is so many characters wide.
+    /// Ends the cell, which is so many columns wide.
     pub(super) fn end(&mut self, width: usize) {
-        let used = self.text.get(self.cell..).map_or(0, |cell| cell.chars().count());
+        let used = self.text.get(self.cell..).map_or(0, columns_of);
         self.text.extend(std::iter::repeat_n(' ', width.saturating_sub(used) + 2));
         self.cell = self.text.len();
     }
@@ -227,12 +242,27 @@ mod tests {
             ("abc  ", 3, "abc\n"),
             ("abcd", 1, "…\n"),
             ("abcd", usize::MAX, "abcd\n"),
+            ("漢字", 4, "漢字\n"),
+            ("漢字字", 5, "漢字…\n"),
+            ("漢字字", 4, "漢…\n"),
+            ("e\u{301}e", 2, "e\u{301}e\n"),
         ];
         for (text, width, want) in cases {
             assert_eq!(written(text, width), want, "{text} {width}");
             assert_eq!(cut(text, width) + "\n", want, "{text} {width}");
         }
     }
+    #[test]
+    fn a_reason_without_room_stands_below() {
+        let mut out = Vec::new();
+        for why in ["", "short"] {
+            explain(&mut out, "a      b", why, 20).unwrap();
+        }
+        explain(&mut out, "a      b", "a reason that is long", 20).unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        assert_eq!(shown, "a      b\na      b  short\na      b\n    a reason that is\n    long\n");
+    }
+
     #[test]
     fn long_lines_are_broken_between_words_below_their_column() {
         let text = "Usage: mef x\n\n  --for     how long it is\n  two words\nverylongword a\n";

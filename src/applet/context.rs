@@ -7,12 +7,10 @@ use crate::base::range::Range;
 use crate::config::Settings;
 use crate::control::client::ControlClient;
 use crate::control::proto::{CHANGES, Request};
-use crate::enforce::journal;
 use crate::state::journal::BanJournal;
 use crate::sys::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 /// Reads mef.conf alone, for commands that must work whatever stands in it.
 pub(super) fn settings(path: Option<&str>, output: &mut Output<'_>) -> Settings {
@@ -44,16 +42,22 @@ fn read_settings(path: Option<&str>, output: &mut Output<'_>) -> Settings {
 }
 
 /// The ban journal, to read what it tells; `None` where there is none yet, and none is made.
-pub(super) fn journal_to_read(
-    settings: &Settings,
-    output: &mut Output<'_>,
-) -> Result<Option<BanJournal>, OutputError> {
-    if !Path::new(&settings.state_dir).join(BanJournal::FILE).exists() {
+pub(super) fn journal_to_read(settings: &Settings) -> Result<Option<BanJournal>, OutputError> {
+    let dir = Path::new(&settings.state_dir);
+    if !dir.join(BanJournal::FILE).exists() {
         return Ok(None);
     }
-    let (journal, note) = journal(settings, crate::sys::clock::wall(), Duration::ZERO).map_err(failed)?;
-    note.iter().filter(|e| !e.is_refusal()).for_each(|e| output.note(e));
-    Ok(Some(journal))
+    BanJournal::view(dir).map(Some).map_err(failed)
+}
+
+/// Likewise, for a command that has most of what it shows from elsewhere: that it cannot be read is told.
+pub(super) fn journal_if_any(settings: &Settings, output: &mut Output<'_>) -> Option<BanJournal> {
+    journal_to_read(settings).unwrap_or_else(|e| {
+        if let OutputError::Failed(why) = e {
+            output.note(&why);
+        }
+        None
+    })
 }
 
 /// Tells the daemon something, if there is one; it does without if it does not hear.
@@ -76,6 +80,13 @@ pub(super) fn changed(run_dir: &Path, what: &str, addresses: &[Range]) {
 
 /// More than these are told as a number.
 pub(super) const LISTED_MAX: usize = 100;
+
+/// The daemon, for a command that is nothing without it.
+pub(super) fn needed_daemon(settings: &Settings) -> Result<ControlClient, OutputError> {
+    let found = ControlClient::connect(Path::new(&settings.run_dir));
+    let found = found.map_err(|e| OutputError::Failed(format!("the daemon in {}: {e}", settings.run_dir)))?;
+    found.ok_or_else(|| OutputError::Failed("no daemon runs (mef daemon starts it)".into()))
+}
 
 /// The daemon, if it runs and can be reached.
 pub(super) fn daemon_of(settings: &Settings, output: &mut Output<'_>) -> Option<ControlClient> {

@@ -3,7 +3,7 @@
 
 use super::args::{STDIN, parse};
 use super::load::{failed, places, report};
-use super::output::{Output, OutputError};
+use super::output::{Output, OutputError, seen};
 use crate::base::json::Object;
 use crate::rulefile::{self, DEFAULT_PATH};
 use crate::ruleset::diff::{LineChange, lines};
@@ -52,6 +52,6 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
             };
         }
     });
-    result?;
+    seen(result)?;
     if differ { Err(OutputError::Told) } else { Ok(()) }
 }

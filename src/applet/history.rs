@@ -6,7 +6,7 @@ use super::bans::About;
 use super::columns::{self, Local, TableRow};
 use super::context::{journal_to_read, settings};
 use super::output::{Output, OutputError, failed};
-use super::target;
+use super::target::TargetReader;
 use crate::ban::BY_HAND;
 use crate::base::clock::Wall;
 use crate::base::json::Object;
@@ -35,7 +35,7 @@ struct HistoryArgs {
     /// only what has to do with this address, network or range
     #[argh(positional, arg_name = "ADDR")]
     address: Option<String>,
-    /// only the last 30m, 12h, 7d, or today
+    /// only the last 30m, 12h, 7d, today (24h) or yesterday (48h)
     #[argh(option, arg_name = "time")]
     since: Option<String>,
     /// only bans by this service rule; manual for those by hand
@@ -61,7 +61,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let since = since.map_err(|bad| OutputError::Usage(format!("--since: {}, {}", bad.what, bad.hint)))?;
     let settings = settings(args.config.as_deref(), output);
     let prefix = u8::try_from(settings.ipv6_prefix).unwrap_or(64);
-    let range = args.address.as_deref().map(|text| target::read(text, prefix));
+    let range = args.address.as_deref().map(|text| TargetReader::new(prefix).read(text));
     let range = range.transpose().map_err(OutputError::Usage)?;
     if settings.history_max == 0 {
         output.note(&"history_max=0 in mef.conf: no history is kept");
@@ -81,7 +81,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         }
         is_wanted
     };
-    let mut journal = journal_to_read(&settings, output)?;
+    let mut journal = journal_to_read(&settings)?;
     let (mut count, mut row, width) = (0u64, TableRow::default(), columns::width());
     let mut each = |event: &JournalEvent<'_>| -> io::Result<()> {
         let (out, is_first) = (&mut *output.out, count == 0);
@@ -100,8 +100,19 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
         row.line(out, width)
     };
     if let Some(journal) = &mut journal {
+        let mut written = Ok(());
+        // What cannot be written is no failure of the journal.
+        let mut each = |event: &JournalEvent<'_>| {
+            written = each(event);
+            written.as_ref().map_err(|e| e.kind().into()).copied()
+        };
         let events = journal.events().map_err(failed)?;
-        events.newest_first(settings.history_max, &wanted, &mut each).map_err(failed)?;
+        let read = events.newest_first(settings.history_max, &wanted, &mut each);
+        written?;
+        read.map_err(failed)?;
+    }
+    if count == 0 && args.csv {
+        writeln!(output.out, "{CSV}")?;
     }
     if count == 0 && !args.json {
         output.note(&"nothing in the history");

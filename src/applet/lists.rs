@@ -14,10 +14,12 @@ use crate::config::{ListCounts, ListEntry, ListKind, Settings};
 use crate::control::proto::Request;
 use crate::enforce::options;
 use crate::firewall::backend::DenySet;
-use crate::firewall::{open, view};
+use crate::firewall::{open_in_force, view};
+use crate::lists::hosts::Host;
 use crate::lists::{self, Before, Exempt, Gone, ListFate, ListSurvey, ListTurn, Paths, list_names};
 use crate::sys::fs;
 use argh::FromArgs;
+use ipnet::IpNet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -25,9 +27,10 @@ use std::rc::Rc;
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
-    note = "BAD counts lines that are passed over: `mef check` shows them. A list is refused when most of it \
-        is bad, when it is\nempty and was not, or when it cannot be read; then, and when its directory is \
-        gone, its previous content stays in force\nuntil it is good again, deleted, or dropped.",
+    note = "ADDRESSES counts what host names lead to, too. BAD counts lines that are passed over; `mef \
+        check` shows them. A list\nis refused when most of it is bad, when it is empty and was not, or when \
+        it cannot be read; then, and when its directory\nis gone, its previous content stays in force until \
+        it is good again, deleted, or dropped.",
     example = "mef lists\n  mef lists --json"
 )]
 struct ListsArgs {
@@ -44,10 +47,12 @@ struct ListsArgs {
 
 const KINDS: [ListKind; 2] = [ListKind::Allow, ListKind::Deny];
 
-/// What the kernel has.
+/// What is in force.
 struct KernelLists {
     allowed: Vec<Range>,
     denied: Vec<DenySet>,
+    /// Of allow lists, and what they lead to.
+    hosts: Vec<Host>,
     /// Bans without an end.
     permanent: usize,
 }
@@ -101,7 +106,8 @@ fn ask(settings: &Settings) -> Result<KernelLists, Failure> {
     if guard.state()?.is_some() {
         guard.list(&mut |ban| permanent += usize::from(ban.left.is_none()))?;
     }
-    Ok(KernelLists { allowed, denied, permanent })
+    let hosts = lists::hosts::hosts(&Paths::of(settings), Gone::Wait);
+    Ok(KernelLists { allowed, denied, hosts, permanent })
 }
 
 /// The lists that are there, and those of which something is in force.
@@ -136,7 +142,7 @@ fn row(
     let path = paths.dir(kind).join(name);
     let kept = paths.kept(kind).read(name);
     let result = match kind {
-        ListKind::Allow => allow(&path, kept.as_deref(), &kernel.allowed),
+        ListKind::Allow => allow((&path, name), kept.as_deref(), kernel),
         ListKind::Deny => deny(&path, name, kept.as_deref(), &kernel.denied, exempt),
     };
     match result {
@@ -200,20 +206,24 @@ const REFUSED: &str = "refused";
 const PREVIOUS: &str = "refused, previous in force";
 
 fn allow(
-    path: &Path,
+    (path, name): (&Path, &str),
     kept: Option<&[ListEntry]>,
-    allowed: &[Range],
+    KernelLists { allowed, hosts, .. }: &KernelLists,
 ) -> std::io::Result<(ListSurvey, &'static str)> {
     let mut quiet = |_: &dyn std::fmt::Display| ();
     let (found, counts) = lists::entries(ListKind::Allow, path, lists::Detail::Nothing, &mut quiet)?;
-    let survey = ListSurvey { counts, ..of_entries(&found) };
+    let mut survey = ListSurvey { counts, ..of_entries(&found) };
+    let leads_to = || hosts.iter().filter(|host| host.file() == name).flat_map(|host| &host.addrs);
+    leads_to().for_each(|addr| survey.count_in(&IpNet::from(*addr)));
     let now = crate::sys::clock::wall();
     let live = |e: &&ListEntry| e.until.is_none_or(|until| until > now);
     let passes = |e: &ListEntry| covers(allowed, &Range::from(e.net));
     let previous: Vec<&ListEntry> = kept.unwrap_or_default().iter().filter(live).collect();
     let refused = lists::refusal(counts, Before::from(!previous.is_empty())).is_some();
     let more = previous.iter().any(|kept| found.iter().all(|entry| entry.net != kept.net));
-    let state = match (refused, found.iter().filter(live).all(passes)) {
+    let all_pass =
+        found.iter().filter(live).all(passes) && leads_to().all(|addr| covers(allowed, &Range::from(*addr)));
+    let state = match (refused, all_pass) {
         (true, _) if previous.is_empty() => REFUSED,
         (true, _) => PREVIOUS,
         (false, false) => MISSING,
@@ -262,7 +272,7 @@ fn drop_list(
         }
     }
     let allow = lists::reader(Paths::of(settings), super::target::LIST_PATIENCE, Rc::default());
-    let mut guard = open(options(settings), allow.into()).map_err(failed)?;
+    let mut guard = open_in_force(options(settings), allow.into()).map_err(failed)?;
     guard.go_through(paths.run());
     let turn = ListTurn::wait(paths, kind);
     let had = match kind {

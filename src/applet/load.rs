@@ -260,7 +260,9 @@ fn pending_confirmation(
     let refused = |e: LoadError| OutputError::Failed(["no trial: ", &e.to_string()].concat());
     let previous = loader::previous().map_err(refused)?;
     let had_rules = loader::is_loaded().map_err(refused)?;
-    let before = if had_rules { rulefile::loaded_text() } else { None };
+    // It is kept where nothing else is.
+    let is_first = had_rules && saved.confirmed().is_none();
+    let before = if is_first { rulefile::loaded_text() } else { None };
     let goal = Goal::Trial(previous, u64::from(seconds) * 1000);
     let batch = rulefile::batch(set, goal).map_err(|text| failed(&text, output))?;
     let parts = batch.rules();

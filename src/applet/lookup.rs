@@ -92,8 +92,8 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
             writeln!(output.out, "{}", object.finish())?;
         } else {
             let took = took.map(|ms| format!("{ms} ms")).unwrap_or_default();
-            let line = format!("{:<12}  {word:<10}  {code:<15}  {took:>7}  {text}", profile.name);
-            columns::line(output.out, &line, columns::width())?;
+            let line = format!("{:<12}  {word:<10}  {code:<15}  {took:>7}", profile.name);
+            columns::explained(output.out, &line, &text)?;
         }
     }
     if silent { Err(OutputError::Told) } else { output.end() }
@@ -104,8 +104,8 @@ pub(super) fn answers(settings: &Settings, addr: IpAddr) -> std::io::Result<Vec<
     if crate::ban::is_bogon(addr) {
         return Ok(Vec::new());
     }
-    let zones = settings.zones.iter().filter(|zone| zone.enabled && !zone.zone.is_empty());
-    let mut dnsbl = Dnsbl::new(zones.filter_map(Profile::of).collect(), random::key(), clock::mono());
+    let profiles = settings.zones_on().filter_map(Profile::of).collect();
+    let mut dnsbl = Dnsbl::new(profiles, random::key(), clock::mono());
     let rows = ask(settings, &mut dnsbl, addr)?;
     let says = |(profile, row): (&Profile, &LookupRow)| {
         let (word, code, text, _) = reported(profile, row);
@@ -120,6 +120,9 @@ fn exempt(settings: &Settings, addr: IpAddr) -> Option<&'static str> {
     let allowed = reader(Paths::of(settings), Duration::ZERO, std::rc::Rc::default())(Vec::new());
     if allowed.covers(&addr, clock::wall()) {
         return Some("on the allow list");
+    }
+    if settings.trusted_proxies.iter().any(|net| Range::from(*net).covers(&addr)) {
+        return Some("a trusted proxy");
     }
     Protected::read().why(&addr)
 }
@@ -155,15 +158,14 @@ fn ask(settings: &Settings, dnsbl: &mut Dnsbl, addr: IpAddr) -> std::io::Result<
     let mut take = |ask: Ask, finding: Finding, took: u64| {
         let Some(row) = rows.get_mut(usize::from(ask.list)) else { return };
         match finding {
-            Finding::Looked(_, verdict) => row.verdict = Some((verdict, took)),
-            Finding::Silent(Some(trouble)) => row.verdict = Some((Verdict::Trouble(trouble), took)),
+            Finding::Looked(_, verdict) | Finding::Silent(_, verdict) => row.verdict = Some((verdict, took)),
             Finding::Listed(_, reason) => {
                 row.text = reason.split_once(": ").map_or_else(String::new, |(_, text)| text.to_owned());
             }
             _ => {}
         }
     };
-    dnsbl.look_up(clock::mono(), addr, None);
+    dnsbl.look_up(clock::mono(), addr);
     let mut room = [0; ANSWER];
     loop {
         let now = clock::mono();

@@ -130,12 +130,14 @@ pub fn main(args: &[String]) -> u8 {
     match result {
         Ok(()) => 0,
         // Whoever reads our output has seen enough.
-        Err(OutputError::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => 0,
+        Err(OutputError::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => (output.problems > 0).into(),
         Err(OutputError::Output(e)) => fail(1, &format!("standard output: {e}")),
         Err(OutputError::Help(text)) => {
             let text = columns::wrapped(&text, columns::width());
-            let _ = output.out.write_all(text.as_bytes()).and_then(|()| output.out.flush());
-            0
+            match output.out.write_all(text.as_bytes()).and_then(|()| output.out.flush()) {
+                Err(e) if e.kind() != io::ErrorKind::BrokenPipe => fail(1, &format!("standard output: {e}")),
+                _ => 0,
+            }
         }
         Err(OutputError::Usage(text)) => fail(2, text.trim_end()),
         Err(OutputError::Failed(text)) => fail(1, &text),
@@ -172,9 +174,8 @@ fn dispatch(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     }
     match rest.split_first() {
         None => Err(OutputError::Usage(help())),
-        Some((&"help", [name, ..])) if find(name).is_some() => dispatch(&["mef", name, "--help"], output),
-        Some((&"help", [word, ..])) => about(word),
-        Some((&("help" | "--help" | "-h"), _)) => Err(OutputError::Help(help())),
+        Some((&"help", words)) => about(words, output),
+        Some((&("--help" | "-h"), _)) => Err(OutputError::Help(help())),
         Some((&("--version" | "-V"), _)) => version::run(&[], output),
         Some((name, rest)) => match find(name) {
             Some(applet) => applet.run(rest, output),
@@ -188,9 +189,13 @@ fn find(name: &str) -> Option<&'static Applet> {
     APPLETS.iter().find(|a| a.name == name)
 }
 
-/// The commands that have to do with a word which is none.
-fn about(word: &str) -> Result<(), OutputError> {
-    let word = word.to_ascii_lowercase();
+/// What is said of words: the help of one command, or the commands that have to do with them.
+fn about(words: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
+    let word = match *words {
+        [] | ["" | "help"] => return Err(OutputError::Help(help())),
+        [name] if find(name).is_some() => return dispatch(&["mef", name, "--help"], output),
+        _ => words.join(" ").to_ascii_lowercase(),
+    };
     let has = |applet: &&Applet| {
         let is_in_line = [applet.name, applet.about].join(" ").to_ascii_lowercase().contains(&word);
         is_in_line || synonyms::is_called(applet.name, &word)

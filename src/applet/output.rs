@@ -48,6 +48,14 @@ impl From<io::Error> for OutputError {
     }
 }
 
+/// How writing went: whoever reads may have seen enough, and then the exit status is what it is otherwise.
+pub(super) fn seen(written: io::Result<()>) -> Result<(), OutputError> {
+    match written {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
 /// Where results go, and how many problems were told on the way.
 pub(super) struct Output<'a> {
     pub(super) out: &'a mut dyn Write,

@@ -15,6 +15,7 @@ use crate::sys::fs;
 use crate::sys::handover::hand_over_file;
 use crate::sys::user::is_root;
 use argh::FromArgs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Have the daemon read its configuration, service rules and lists again.
@@ -70,9 +71,9 @@ fn ask(mut daemon: ControlClient, output: &mut Output<'_>) -> Result<String, Out
     let lost = |e| OutputError::Failed(format!("the daemon: {e}"));
     daemon.notify(&Request::Reload).map_err(lost)?;
     let mut end = None;
-    // It answers when it is done, however long that takes.
-    daemon
-        .lines(Patience::Endless, &mut |line| {
+    // It answers when it is done; whoever waits longer than usual is told for what.
+    for patience in [Patience::Bounded, Patience::Work] {
+        let heard = daemon.lines(patience, &mut |line| {
             let (word, text) = line.split_once(' ').unwrap_or((line, ""));
             match word {
                 "line" => output.raw(&[text, "\n"].concat()),
@@ -81,8 +82,17 @@ fn ask(mut daemon: ControlClient, output: &mut Output<'_>) -> Result<String, Out
                 _ => {}
             }
             end.is_none()
-        })
-        .map_err(lost)?;
+        });
+        match heard {
+            Err(e) if patience == Patience::Bounded && e.kind() == ErrorKind::TimedOut => {
+                output.note(&format_args!("the daemon: {e}; waiting another minute"));
+            }
+            heard => {
+                heard.map_err(lost)?;
+                break;
+            }
+        }
+    }
     end.unwrap_or_else(|| Err(OutputError::Failed("the daemon ended before it was done".into())))
 }
 

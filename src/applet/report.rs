@@ -8,9 +8,9 @@ mod text;
 use super::answer::DaemonAnswer;
 use super::args::{STDIN, parse};
 use super::columns::{self, Local, offset};
-use super::context::{daemon_of, journal_to_read, settings};
+use super::context::{journal_to_read, needed_daemon, settings};
 use super::output::{Output, OutputError, failed};
-use crate::ban::{BanEntry, SCANS, TOUCHED};
+use crate::ban::{SCANS, TOUCHED};
 use crate::base::clock::{Span, Wall};
 use crate::base::count::count as counted;
 use crate::base::line::shown;
@@ -26,7 +26,7 @@ use crate::state::journal::JournalEvent;
 use crate::state::record::JournalRecord;
 use crate::sys::clock;
 use argh::FromArgs;
-use sections::{ReportSection, json, sections};
+use sections::{ReportSection, ReportValue, json, sections};
 use std::cell::Cell;
 use std::path::Path;
 
@@ -73,15 +73,16 @@ const ROWS_MAX: u16 = 1000;
 /// Seconds of the default.
 const WEEK: u64 = 7 * 86_400;
 
-/// A number by itself: its name in JSON, what it counts and what of it, and the number.
-type Fact = (&'static str, (&'static str, &'static str), u64);
+/// A number by itself: its name in JSON, what it counts and what of it, and the number if it is known.
+type Fact = (&'static str, (&'static str, &'static str), Option<u64>);
 
 /// A fact as it is told: the number, and what it is; nothing of what is for programs alone, or did not
 /// happen.
 fn told((key, (noun, rest), value): &Fact) -> Option<(String, String)> {
-    let text = counted(*value, noun).to_string() + rest;
+    let value = (*value)?;
+    let text = counted(value, noun).to_string() + rest;
     let (number, what) = text.split_once(' ')?;
-    let is_told = !noun.is_empty() && (*value > 0 || *key == "bans");
+    let is_told = !noun.is_empty() && (value > 0 || *key == "bans");
     is_told.then(|| (number.to_owned(), what.to_owned()))
 }
 
@@ -103,13 +104,19 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     }
     let settings = settings(args.config.as_deref(), output);
     let now = clock::wall();
-    let from = begin(&args, now, &settings, output)?;
+    let from = begin(&args, now, &settings)?;
     let mut totals = Totals::new(from, now, TOP.into());
     let mut notes = Vec::new();
-    count(&args, &settings, &mut totals, &mut notes, output)?;
+    count(&args, &settings, &mut totals, &mut notes)?;
     let mut facts = facts(&mut totals, &mut notes);
     in_force(&settings, &mut facts, output);
-    let sections = sections(&mut totals, ports, sources, &mut facts);
+    let mut sections = sections(&mut totals, ports, sources, &mut facts);
+    if !args.json {
+        // Whoever came once does not repeat anything.
+        let of_sources = sections.iter_mut().filter(|section| section.key == "sources");
+        of_sources
+            .for_each(|all| all.rows.retain(|row| !matches!(row.get(1), Some(ReportValue::Number(0 | 1)))));
+    }
     let report = ReportPage { from: totals.from, to: now, facts, sections, notes };
     match args.html.as_deref() {
         Some(STDIN) => output.out.write_all(html::page(&report).as_bytes())?,
@@ -133,22 +140,15 @@ fn most(text: Option<&str>) -> Result<usize, OutputError> {
 }
 
 /// When the time begins that is counted.
-fn begin(
-    args: &ReportArgs,
-    now: Wall,
-    settings: &Settings,
-    output: &mut Output<'_>,
-) -> Result<Wall, OutputError> {
+fn begin(args: &ReportArgs, now: Wall, settings: &Settings) -> Result<Wall, OutputError> {
     let since = args.since.as_deref().map(ago).transpose();
     let since = since.map_err(|bad| OutputError::Usage(format!("--since: {}, {}", bad.what, bad.hint)))?;
     let scope = match args.scope.as_deref() {
         None | Some("lifetime") => 0,
         Some("boot") => now.0.saturating_sub(clock::mono().0 / 1000),
         Some("daemon") => {
-            let mut daemon = daemon_of(settings, output);
-            let answer = daemon.as_mut().map(|daemon| DaemonAnswer::get(daemon, &Request::Status));
-            let answer = answer.transpose().map_err(failed)?.flatten();
-            answer.ok_or_else(|| failed("no daemon runs: it has no start"))?.since
+            let answer = DaemonAnswer::get(&mut needed_daemon(settings)?, &Request::Status);
+            answer.map_err(failed)?.ok_or_else(|| failed("the daemon has stopped"))?.since
         }
         Some(other) => {
             let other = shown(other);
@@ -166,14 +166,13 @@ fn count(
     settings: &Settings,
     totals: &mut Totals,
     notes: &mut Vec<String>,
-    output: &mut Output<'_>,
 ) -> Result<(), OutputError> {
     let (from, to) = (totals.from, totals.to);
     // Of bans before this the journal knows nothing.
     let begin = Cell::new(to);
     if args.log.is_none()
         && settings.history_max > 0
-        && let Some(mut journal) = journal_to_read(settings, output)?
+        && let Some(mut journal) = journal_to_read(settings)?
     {
         let first = Cell::new(true);
         let wanted = |event: &JournalEvent<'_>| {
@@ -189,6 +188,9 @@ fn count(
             Ok(())
         };
         journal.events().and_then(|e| e.newest_first(u32::MAX, &wanted, &mut each)).map_err(failed)?;
+    }
+    if args.log.is_none() && settings.history_max == 0 {
+        notes.push("history_max=0 in mef.conf: no history is kept, only the ban log.".to_owned());
     }
     let path = Path::new(args.log.as_deref().unwrap_or(&settings.ban_log_path));
     if !path.exists() && args.log.is_none() {
@@ -237,33 +239,33 @@ fn facts(totals: &mut Totals, notes: &mut Vec<String>) -> Vec<Fact> {
     }
     let scans = totals.rules.by_name().iter().find(|row| &*row.name == SCANS).map_or(0, |row| row.count);
     vec![
-        ("bans", ("ban", ""), totals.bans),
-        ("permanent", ("ban", " without an end"), totals.permanent),
-        ("scans", ("ban", " for port scans"), scans),
-        ("addresses", ("address", " banned"), addresses),
-        ("repeated", ("address", " banned more than once"), repeated),
-        ("unbans", ("ban", " ended by hand"), totals.unbans),
-        ("throttled", ("time", " a flood was held back"), totals.throttled),
+        ("bans", ("ban", ""), Some(totals.bans)),
+        ("permanent", ("ban", " without an end"), Some(totals.permanent)),
+        ("scans", ("ban", " for port scans"), Some(scans)),
+        ("addresses", ("address", " banned"), Some(addresses)),
+        ("repeated", ("address", " banned more than once"), Some(repeated)),
+        ("unbans", ("ban", " ended by hand"), Some(totals.unbans)),
+        ("throttled", ("time", " a flood was held back"), Some(totals.throttled)),
     ]
 }
 
 /// What is in force now.
 fn in_force(settings: &Settings, facts: &mut Vec<Fact>, output: &mut Output<'_>) {
-    let (mut bans, mut dropped) = (0, 0);
-    let mut each = |entry: &BanEntry<'_>| {
-        bans += 1;
-        dropped += entry.packets.unwrap_or(0);
-    };
+    let mut bans = 0;
     let asked = view(options(settings)).and_then(|mut guard| match guard.state()? {
-        Some(_) => guard.list(&mut each),
-        None => Ok(()),
+        Some(_) => {
+            guard.list(&mut |_| bans += 1)?;
+            guard.dropped()
+        }
+        None => Ok(None),
     });
-    if let Err(e) = asked {
+    let dropped = asked.unwrap_or_else(|e| {
         output.note(&e);
-    }
+        None
+    });
     facts.extend([
-        ("in_force", ("ban", " in force now"), bans),
-        ("dropped", ("packet", " dropped by these"), dropped),
+        ("in_force", ("ban", " in force now"), Some(bans)),
+        ("dropped", ("packet", " dropped since counting began"), dropped),
     ]);
     let paths = Paths::of(settings);
     let kinds = [
@@ -277,6 +279,9 @@ fn in_force(settings: &Settings, facts: &mut Vec<Fact>, output: &mut Output<'_>)
         for name in &names {
             let _ = lists::each_entry(kind, &dir.join(name), &mut |_| entries += 1);
         }
-        facts.extend([(key, (noun, ""), names.len() as u64), (entries_key, ("entry", rest), entries)]);
+        facts.extend([
+            (key, (noun, ""), Some(names.len() as u64)),
+            (entries_key, ("entry", rest), Some(entries)),
+        ]);
     }
 }

@@ -4,6 +4,7 @@
 use super::args::parse;
 use super::columns;
 use super::output::{Output, OutputError};
+use crate::base::diag::suggest;
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::config::{DEFAULT_PATH, Loaded, in_force, load};
@@ -91,6 +92,16 @@ fn one(
         Ok(text) => text,
         Err(problems) => {
             problems.iter().for_each(|problem| output.raw(&problem.shown));
+            let names = rows.iter().map(|row| row.name.as_str());
+            if row.is_none() && name.starts_with("rbl-") {
+                output.note(
+                    &"bans of DNSBLs and of the cloud have such names: see rbl_* and community_* in mef.conf",
+                );
+            } else if row.is_none()
+                && let Some(meant) = suggest(name, names)
+            {
+                output.note(&format_args!("there is no such rule, did you mean '{meant}'?"));
+            }
             return Err(OutputError::Told);
         }
     };

@@ -3,29 +3,32 @@
 
 mod prometheus;
 mod ruleset;
+mod states;
 mod verdict;
 
 use super::answer::DaemonAnswer;
 use super::args::parse;
 use super::bans::about;
-use super::columns::EachLine;
-use super::context::{daemon_of, settings};
-use super::output::{Output, OutputError, required};
+use super::columns::{EachLine, explained, width, wrapped};
+use super::context::settings;
+use super::output::{Output, OutputError, required, seen};
 use crate::ban::{Capability, Failure, GuardState};
 use crate::base::build_part::BuildPart;
 use crate::base::clock::Wall;
 use crate::base::count::count;
 use crate::base::json::Object;
 use crate::base::utc::Stamp;
-use crate::config::{DEFAULT_PATH, Settings, load};
-use crate::control::proto::{FACTS, KERNEL, ListLine, ProblemLine, Request, RuleLine, Sight, SightLine};
+use crate::config::{DEFAULT_PATH, Settings};
+use crate::control::NAME as SOCKET;
+use crate::control::client::ControlClient;
+use crate::control::proto::{FACTS, ListLine, ProblemLine, Request, RuleLine, Sight, SightLine};
 use crate::enforce::options;
 use crate::firewall::view;
-use crate::services::on;
 use argh::FromArgs;
 use nix::errno::Errno;
 use prometheus::prometheus;
 use ruleset::RuleSetStatus;
+use states::{DaemonState, RuleStates, table};
 use std::io::{self, Write};
 use std::path::Path;
 use verdict::DaemonVerdict;
@@ -65,6 +68,8 @@ struct KernelStatus {
     /// What it has not, if there can be no bans at all.
     missing: Option<String>,
     state: Option<GuardState>,
+    /// The backend.
+    backend: &'static str,
     /// Where bans are kept.
     place: &'static str,
     /// Where packets are dropped, if the options do not tell it.
@@ -73,7 +78,7 @@ struct KernelStatus {
     allowed: u64,
     /// Sources in the flood throttle.
     throttled: u64,
-    /// Packets dropped since the table was made, where that is counted.
+    /// Packets dropped since counting began, where that is counted.
     dropped: Option<u64>,
     /// What it cannot do of what is asked of it.
     missing_parts: Vec<String>,
@@ -84,6 +89,11 @@ struct KernelStatus {
 }
 
 impl KernelStatus {
+    /// Whether bans are in a table of nf_tables.
+    fn is_table(&self) -> bool {
+        self.backend != "iptables"
+    }
+
     fn look(settings: &Settings) -> Result<KernelStatus, Failure> {
         let mut guard = view(options(settings))?;
         let state = guard.state()?;
@@ -95,10 +105,11 @@ impl KernelStatus {
         }
         let lacks = state.map_or(Vec::new(), |state| guard.lacking(state));
         let owner = guard.owned_by(Path::new(&settings.run_dir))?;
-        let (place, hook) = (guard.place(), guard.hook());
+        let (backend, place, hook) = (guard.name(), guard.place(), guard.hook());
         Ok(KernelStatus {
             missing: None,
             state,
+            backend,
             place,
             hook,
             bans,
@@ -114,20 +125,22 @@ impl KernelStatus {
 
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: StatusArgs = parse("status", args)?;
+    if args.prometheus && (args.json || !args.addresses.is_empty()) {
+        return Err(OutputError::Usage("--prometheus excludes --json and ADDR".into()));
+    }
     if !args.addresses.is_empty() {
         required(BuildPart::Why)?;
         return super::why::answer(&args.addresses, args.json.into(), args.config.as_deref(), output);
     }
     let settings = settings(args.config.as_deref(), output);
-    let mut answer = None;
-    if let Some(mut daemon) = daemon_of(&settings, output) {
-        match DaemonAnswer::get(&mut daemon, &Request::Status) {
-            Ok(got) => answer = got,
-            Err(e) => output.problem(&format_args!("the daemon does not answer: {e}")),
-        }
-    }
+    let heard = ControlClient::connect(Path::new(&settings.run_dir))
+        .and_then(|daemon| daemon.map_or(Ok(None), |mut d| DaemonAnswer::get(&mut d, &Request::Status)));
+    let (answer, silent) = match heard {
+        Ok(answer) => (answer, None),
+        Err(e) => (None, Some(e.to_string())),
+    };
     let config = args.config.as_deref().unwrap_or(DEFAULT_PATH);
-    let states = states(Path::new(config), answer.as_ref(), output);
+    let states = RuleStates::read(Path::new(config), answer.as_ref());
     let kernel = match KernelStatus::look(&settings) {
         Ok(kernel) => kernel,
         // Who may not ask knows nothing; what the kernel cannot do is an answer.
@@ -136,99 +149,102 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     };
     let answer = answer.as_ref();
     if args.prometheus {
-        prometheus(output.out, answer, &kernel)?;
+        prometheus(output.out, answer, &kernel, states.is_refused)?;
         return output.end();
     }
-    let verdict = DaemonVerdict::of(answer, &kernel);
-    if args.json {
-        json(output.out, answer, &kernel, &states, &verdict)?;
-    } else {
-        verdict.show(output.out)?;
-        let out = &mut EachLine::cut(output.out);
-        people(out, answer, &kernel, (&settings, args.all))?;
-        table(out, &states, |state| args.all || state.on)?;
-    }
-    verdict.end(output)
+    let verdict = DaemonVerdict::of(answer, silent.as_deref(), &kernel);
+    let page = StatusPage { answer, kernel: &kernel, states: &states, verdict, settings: &settings };
+    let written = if args.json { page.json(output.out) } else { page.people(output.out, args.all) };
+    seen(written)?;
+    page.verdict.end(output)
 }
 
-/// Whether a service rule is on, and why.
-struct DaemonState {
-    name: String,
-    on: bool,
-    why: String,
+/// Everything that is shown.
+struct StatusPage<'a> {
+    answer: Option<&'a DaemonAnswer>,
+    kernel: &'a KernelStatus,
+    states: &'a RuleStates,
+    verdict: DaemonVerdict<'a>,
+    settings: &'a Settings,
 }
 
-/// All service rules by name: those of the configuration as it is now, and those that only the daemon still
-/// has.
-fn states(conf: &Path, answer: Option<&DaemonAnswer>, output: &mut Output<'_>) -> Vec<DaemonState> {
-    let mut states: Vec<DaemonState> = Vec::new();
-    let mut add = |state: DaemonState| {
-        let place = states.partition_point(|s| s.name < state.name);
-        states.insert(place, state);
-    };
-    let loaded = load(conf, &mut |rule, _| {
-        let (mut on, mut why) = on(rule);
-        if let Some(answer) = answer {
-            let has = answer.rule(&rule.name).is_some();
-            if has != on {
-                why += "; the daemon learns of it at a reload";
+impl StatusPage<'_> {
+    fn people(&self, out: &mut dyn Write, all: bool) -> io::Result<()> {
+        self.verdict.show(out)?;
+        let out = &mut EachLine::cut(out);
+        let StatusPage { answer, kernel, settings, .. } = self;
+        match answer {
+            Some(answer) => process(out, answer)?,
+            None if matches!(self.verdict, DaemonVerdict::Silent(_)) => {
+                writeln!(out, "daemon      does not answer on {}/{SOCKET}", settings.run_dir)?;
             }
-            on = has;
+            None => writeln!(out, "daemon      does not run")?,
         }
-        add(DaemonState { name: rule.name.clone(), on, why });
-    });
-    for rule in answer.iter().flat_map(|a| &a.rules).filter_map(|line| RuleLine::read(line)) {
-        if rule.source != KERNEL && !loaded.rules.iter().any(|r| r.name == rule.name) {
-            let why = "no longer in the configuration; the daemon learns of it at a reload".to_owned();
-            add(DaemonState { name: rule.name.to_owned(), on: true, why });
+        match kernel.state {
+            None if let Some(why) = &kernel.missing => writeln!(out, "bans        none can be made: {why}")?,
+            None if kernel.is_table() => {
+                writeln!(out, "bans        none: there is no table {}", kernel.place)?
+            }
+            None => writeln!(out, "bans        none: nothing of mef is in iptables and ip_set")?,
+            Some(state) => {
+                bans(out, kernel, state, settings)?;
+                watches(out, kernel, state)?;
+            }
         }
+        if let Some(rules) = &kernel.rules {
+            writeln!(out, "{rules}")?;
+        }
+        if self.states.is_refused {
+            writeln!(
+                out,
+                "problem     the configuration has errors: no daemon starts with it (see mef check)"
+            )?;
+        }
+        if let Some(answer) = answer {
+            counted(out, answer, all)?;
+        }
+        table(out, &self.states.all, |state| all || state.on)
     }
-    if loaded.failed() {
-        output.note(&"service rules or mef.conf have errors, see `mef check`");
+
+    fn json(&self, out: &mut dyn Write) -> io::Result<()> {
+        let StatusPage { answer, kernel, .. } = *self;
+        let mut object = Object::new()
+            .flag("daemon", answer.is_some())
+            .text("verdict", self.verdict.word())
+            .text("missing", kernel.missing.as_deref())
+            .text("version", answer.map(|a| a.version.as_str()))
+            .number("pid", answer.map(|a| a.pid))
+            .number("since", answer.map(|a| a.since))
+            .text("confined", answer.map(|a| a.confined.as_str()))
+            .number("resident", answer.and_then(DaemonAnswer::resident))
+            .flag("config_errors", self.states.is_refused)
+            .text("backend", Some(kernel.backend).filter(|backend| !backend.is_empty()))
+            .text("table", kernel.state.map(|_| kernel.place))
+            .texts("lacks", &kernel.missing_parts)
+            .text("owner", kernel.owner.as_deref())
+            .number("bans_in_force", kernel.bans)
+            .number("allowed", kernel.allowed)
+            .number("throttled", kernel.throttled)
+            .number("dropped", kernel.dropped)
+            .flag("logs", kernel.state.is_some_and(|state| state.logs));
+        if let Some(rules) = &kernel.rules {
+            object = rules.json(object);
+        }
+        if let Some(answer) = answer {
+            for (fact, value) in FACTS.iter().zip(answer.facts) {
+                object = object.number(fact.name, value);
+            }
+        }
+        writeln!(out, "{}", object.finish())?;
+        for state in &self.states.all {
+            writeln!(out, "{}", rule_object(state, answer).finish())?;
+        }
+        json_of_daemon(out, answer)
     }
-    states
 }
 
-/// Which rules are on, and why; how many are not shown.
-fn table(
-    out: &mut dyn Write,
-    states: &[DaemonState],
-    is_shown: impl Fn(&DaemonState) -> bool,
-) -> io::Result<()> {
-    let shown = || states.iter().filter(|state| is_shown(state));
-    let width = shown().map(|s| s.name.len()).max().unwrap_or(0).max(4);
-    writeln!(out, "\n{:<width$}  ON   WHY", "RULE")?;
-    for DaemonState { name, on, why } in shown() {
-        writeln!(out, "{name:<width$}  {:<3}  {why}", if *on { "yes" } else { "no" })?;
-    }
-    match states.len() - shown().count() {
-        0 => Ok(()),
-        off => writeln!(out, "{} off: `mef rules` lists them", count(off, "rule")),
-    }
-}
-
-fn people(
-    out: &mut dyn Write,
-    answer: Option<&DaemonAnswer>,
-    kernel: &KernelStatus,
-    (settings, all): (&Settings, bool),
-) -> io::Result<()> {
-    match answer {
-        None => writeln!(out, "daemon      does not run")?,
-        Some(answer) => process(out, answer)?,
-    }
-    match kernel.state {
-        None if let Some(why) = &kernel.missing => writeln!(out, "bans        none can be made: {why}")?,
-        None => writeln!(out, "bans        none: there is no table {}", kernel.place)?,
-        Some(state) => {
-            bans(out, kernel, state, settings)?;
-            watches(out, kernel, state)?;
-        }
-    }
-    if let Some(rules) = &kernel.rules {
-        writeln!(out, "{rules}")?;
-    }
-    let Some(answer) = answer else { return Ok(()) };
+/// What the daemon tells of its time.
+fn counted(out: &mut dyn Write, answer: &DaemonAnswer, all: bool) -> io::Result<()> {
     for ProblemLine { at, text } in answer.problems() {
         let age = about(crate::sys::clock::wall().0.saturating_sub(at));
         writeln!(out, "problem     {age} ago: {}", crate::base::line::shown(text))?;
@@ -275,9 +291,19 @@ fn bans(
         }
         _ => "prerouting raw, before connection tracking",
     };
-    writeln!(out, "packets     dropped in {place} ({})", kernel.place)?;
+    // What the counters go with: rules that are written anew, or sets that stay.
+    let since = match kernel.is_table() {
+        true => {
+            writeln!(out, "packets     dropped in {place} ({})", kernel.place)?;
+            "the table was changed last"
+        }
+        false => {
+            writeln!(out, "packets     dropped by iptables and ip_set in {place}")?;
+            "the sets were made"
+        }
+    };
     if let Some(packets) = kernel.dropped {
-        writeln!(out, "dropped     {} since the table was made", count(packets, "packet"))?;
+        writeln!(out, "dropped     {} since {since}", count(packets, "packet"))?;
     }
     match &kernel.owner {
         Some(owner) => writeln!(out, "table       only {owner} can change it")?,
@@ -290,9 +316,13 @@ fn bans(
 /// What the kernel counts by itself, and what it has not.
 fn watches(out: &mut dyn Write, kernel: &KernelStatus, state: GuardState) -> io::Result<()> {
     let lacks = &kernel.missing_parts;
-    let lacking =
-        if lacks.is_empty() { "has everything that is asked of it".into() } else { lacks.join("; ") };
-    writeln!(out, "kernel      {lacking}")?;
+    if lacks.is_empty() {
+        writeln!(out, "kernel      has everything that is asked of it")?;
+    }
+    for (at, lack) in lacks.iter().enumerate() {
+        let head = if at == 0 { "kernel" } else { "" };
+        out.write_all(wrapped(&format!("{head:<12}{lack}\n"), width()).as_bytes())?;
+    }
     let scans = if state.watches.has(Capability::Scans) { "banned by the kernel" } else { "off" };
     writeln!(out, "port scans  {scans}")?;
     if state.watches.has(Capability::Floods) {
@@ -321,8 +351,8 @@ fn dnsbls(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()> {
 
 fn dnsbl(out: &mut dyn Write, row: [&str; 7]) -> io::Result<()> {
     let [name, state, asked, listed, failed, took, why] = row;
-    let line = format!("{name:<12}  {state:<5}  {asked:>8}  {listed:>8}  {failed:>8}  {took:>8}  {why}");
-    writeln!(out, "{}", line.trim_end())
+    let line = format!("{name:<12}  {state:<5}  {asked:>8}  {listed:>8}  {failed:>8}  {took:>8}");
+    explained(out, &line, why)
 }
 
 /// The rules as a table.
@@ -360,44 +390,6 @@ pub(super) fn rules(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()
         writeln!(out, "last ban of {name}: {}", crate::base::line::shown(last_ban))?;
     }
     Ok(())
-}
-
-fn json(
-    out: &mut dyn Write,
-    answer: Option<&DaemonAnswer>,
-    kernel: &KernelStatus,
-    states: &[DaemonState],
-    verdict: &DaemonVerdict<'_>,
-) -> io::Result<()> {
-    let mut object = Object::new()
-        .flag("daemon", answer.is_some())
-        .text("verdict", verdict.word())
-        .text("missing", kernel.missing.as_deref())
-        .text("version", answer.map(|a| a.version.as_str()))
-        .number("pid", answer.map(|a| a.pid))
-        .number("since", answer.map(|a| a.since))
-        .text("confined", answer.map(|a| a.confined.as_str()))
-        .number("resident", answer.and_then(DaemonAnswer::resident))
-        .text("table", kernel.state.map(|_| kernel.place))
-        .text("owner", kernel.owner.as_deref())
-        .number("bans_in_force", kernel.bans)
-        .number("allowed", kernel.allowed)
-        .number("throttled", kernel.throttled)
-        .number("dropped", kernel.dropped)
-        .flag("logs", kernel.state.is_some_and(|state| state.logs));
-    if let Some(rules) = &kernel.rules {
-        object = rules.json(object);
-    }
-    if let Some(answer) = answer {
-        for (fact, value) in FACTS.iter().zip(answer.facts) {
-            object = object.number(fact.name, value);
-        }
-    }
-    writeln!(out, "{}", object.finish())?;
-    for state in states {
-        writeln!(out, "{}", rule_object(state, answer).finish())?;
-    }
-    json_of_daemon(out, answer)
 }
 
 /// A service rule.

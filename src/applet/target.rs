@@ -5,15 +5,18 @@ use super::output::{Output, OutputError};
 use crate::ban::{Allowed, Failure, GuardState};
 use crate::base::line::shown;
 use crate::base::net::{canonical, offender};
-use crate::base::range::{Family, Range, covers, merge};
+use crate::base::range::{Range, covers, merge};
 use crate::config::{ListKind, Settings};
+use crate::control::client::ControlClient;
 use crate::enforce::{Enforcer, journal, options};
-use crate::firewall::backend::View;
-use crate::firewall::{may_have_left, open, take_over};
+use crate::firewall::backend::{Backend, Lists, View};
+use crate::firewall::{Moved, Placement, may_have_left, open, open_in_force, placement, take_over, view};
 use crate::lists::{self, Gone, ListNote, ListTurn, Paths};
-use crate::sys::child::{self, ChildExit};
+use crate::state::lock::{HeldLock, LockPart, StateLock};
+use crate::sys::child::ChildExit;
+use crate::sys::fork;
 use crate::sys::{host::Protected, stdio};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::IpAddr;
 use std::path::Path;
@@ -36,6 +39,28 @@ pub(super) fn read(text: &str, ipv6_prefix: u8) -> Result<Range, String> {
     match text.split_once('-') {
         Some((first, last)) => Range::new(address(first)?, address(last)?).ok_or_else(wrong),
         None => Ok(Range::from(offender(address(text)?, ipv6_prefix))),
+    }
+}
+
+/// Reads who is meant by arguments.
+pub(super) struct TargetReader {
+    ipv6_prefix: u8,
+    /// Read when the first address of IPv6 comes.
+    protected: OnceCell<Protected>,
+}
+
+impl TargetReader {
+    pub(super) fn new(ipv6_prefix: u8) -> TargetReader {
+        TargetReader { ipv6_prefix, protected: OnceCell::new() }
+    }
+
+    /// As `read`; but a plain IPv6 address in whose prefix somebody is who must not be banned, this host for
+    /// example, is meant alone.
+    pub(super) fn read(&self, text: &str) -> Result<Range, String> {
+        let range = read(text, self.ipv6_prefix)?;
+        let addr = text.trim().parse::<IpAddr>().ok().map(canonical).filter(IpAddr::is_ipv6);
+        let is_shared = |_: &IpAddr| self.protected.get_or_init(Protected::read).inside(&range);
+        Ok(addr.filter(is_shared).map_or(range, Range::from))
     }
 }
 
@@ -119,9 +144,18 @@ pub(super) fn table(
     let failed = |e| OutputError::Failed(format!("{e}"));
     let notes = Rc::new(RefCell::new(Vec::new()));
     let allow = lists::reader(Paths::of(settings), LIST_PATIENCE, notes.clone());
-    let mut guard = open(options(settings), allow.into()).map_err(failed)?;
+    let placement = placement(&options(settings));
+    let is_daemons = placement != Placement::Here && has_daemon(settings);
+    let mut guard = match placement {
+        Placement::There if is_daemons => open_in_force(options(settings), allow.into()),
+        _ => open(options(settings), allow.into()),
+    }
+    .map_err(failed)?;
     guard.go_through(Path::new(&settings.run_dir));
-    let state = guard.ensure().map_err(failed)?;
+    let state = {
+        let _turn = rules_turn(settings, &mut *guard);
+        guard.ensure().map_err(failed)?
+    };
     notes.take().iter().for_each(|note: &String| output.note(note));
     let fresh = guard.take_recreated();
     let now = crate::sys::clock::wall();
@@ -139,29 +173,66 @@ pub(super) fn table(
     enforcer.set_kill(settings.kill_connections);
     enforcer.set_history(settings.history_max);
     enforcer.lock_beside(Path::new(&settings.run_dir));
-    if fresh {
-        if let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {
-            output.note(&e);
-        }
-        if may_have_left() || enforcer.guard().poll_interval().is_some() {
-            move_bans(settings, output);
-        }
+    if fresh && let Err(e) = enforcer.restore(now, &mut |note| output.note(note)) {
+        output.note(&e);
+    }
+    let may_be_elsewhere = may_have_left() || enforcer.guard().poll_interval().is_some();
+    if placement == Placement::Both && !is_daemons || fresh && may_be_elsewhere {
+        move_bans(settings, output);
     }
     Ok((enforcer, state))
 }
 
+/// The turn of whoever makes rules where programs do that, which takes long: who comes next finds them made.
+fn rules_turn(settings: &Settings, guard: &mut dyn Backend) -> Option<HeldLock> {
+    let is_new = guard.poll_interval().is_some() && matches!(guard.state(), Ok(None));
+    let lock = is_new.then(|| StateLock::open(Path::new(&settings.run_dir)));
+    lock?.ok()?.hold(LockPart::Rules, LOCK_WAIT_MAX).ok()
+}
+
+/// Whether a daemon runs. Then bans stay where they are although mef.conf wants them elsewhere: it has not
+/// read that yet, and would take what is gone there for deleted by others.
+fn has_daemon(settings: &Settings) -> bool {
+    ControlClient::connect(Path::new(&settings.run_dir)).is_ok_and(|daemon| daemon.is_some())
+}
+
 /// Has what another backend has in force move to this one. In a second process: as a rule there is nothing,
 /// and this one needs no memory for that.
-fn move_bans(settings: &Settings, output: &mut Output<'_>) {
+pub(super) fn move_bans(settings: &Settings, output: &mut Output<'_>) {
     let mut work = || {
+        if placement(&options(settings)) == Placement::Here {
+            return 0;
+        }
+        let paths = Paths::of(settings);
         let allow = lists::reader(Paths::of(settings), LIST_PATIENCE, Rc::default());
-        let moved = open(options(settings), allow.into()).and_then(|mut guard| take_over(&mut *guard));
-        u8::from(moved.is_err())
+        let moved = open(options(settings), allow.into()).and_then(|mut guard| {
+            // Whoever was denied there is denied here before.
+            let turn = ListTurn::within(&paths, ListKind::Deny, LIST_PATIENCE);
+            let job = lists::ListJob { only: None, gone: Gone::Forget, emptied: false };
+            lists::apply(&mut *guard, &paths, &turn, &job, &mut |_| (), &mut |_| ())?;
+            take_over(&mut *guard)
+        });
+        u8::from(!matches!(moved, Ok(None | Some(Moved { left: None, .. }))))
     };
-    let end = child::fork_worker_with(&mut work).map(|child| child.wait());
+    let end = fork::fork_worker(&mut work).map(|child| child.wait());
     if !matches!(end, Ok(ChildExit::Status(0))) {
         output.note(&"bans of another backend stay in force there: see firewall_backend in mef.conf");
     }
+}
+
+/// Opens the way to bans where they are, and says so if mef.conf wants them elsewhere.
+pub(super) fn view_bans(settings: &Settings, output: &mut Output<'_>) -> Result<Box<dyn Lists>, Failure> {
+    let what = match placement(&options(settings)) {
+        Placement::Here => None,
+        Placement::There => Some("has them"),
+        Placement::Both => Some("has some, too"),
+    };
+    if let Some(what) = what {
+        let how = if has_daemon(settings) { "`mef reload`" } else { "the next ban" };
+        let other = "another backend than firewall_backend names";
+        output.note(&format_args!("bans and lists: {other} {what}: {how} moves them"));
+    }
+    view(options(settings))
 }
 
 /// Longest wait for another process that reads or changes the allow list.
@@ -209,14 +280,6 @@ impl Safety {
         let more = parts.count();
         let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
         (!shown.is_empty()).then(|| shown.join(", ") + &rest)
-    }
-
-    /// Whom `text` stands for, which was read as `range`: of a plain IPv6 address in whose prefix somebody
-    /// is who must not be banned, the address alone.
-    pub(super) fn narrowed(&self, text: &str, range: Range) -> Range {
-        let addr = text.trim().parse::<IpAddr>().ok().map(canonical);
-        let shared = range.family() == Family::V6 && self.protected.inside(&range);
-        addr.filter(|_| shared).map_or(range, Range::from)
     }
 
     /// Why the range must not be banned, if so.

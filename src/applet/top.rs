@@ -7,10 +7,9 @@ use super::answer::DaemonAnswer;
 use super::args::parse;
 use super::bans::About;
 use super::columns::{self, Colours};
-use super::context::{daemon_of, journal_to_read, settings};
+use super::context::{journal_to_read, needed_daemon, settings};
 use super::history::{Length, Reason, ban, rule_name};
 use super::output::{Output, OutputError, failed};
-use super::watch::NO_DAEMON;
 use crate::base::count::count;
 use crate::base::json::Object;
 use crate::base::line::shown;
@@ -61,7 +60,7 @@ struct TopArgs {
 pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let args: TopArgs = parse("top", args)?;
     let mut top = Top::open(settings(args.config.as_deref(), output))?;
-    let mut answer = top.ask(output)?;
+    let mut answer = top.ask()?;
     if args.json {
         for OffenderLine { addr, rule, hits, maxretry, age } in answer.offenders() {
             let object = Object::new().text("address", addr).text("rule", rule).number("hits", hits);
@@ -72,13 +71,13 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     let live = !args.once && !is_dumb && stdio::is_terminal();
     let Some(mut screen) = live.then(Screen::open).flatten() else {
-        top.take(&answer, output)?;
+        top.take(&answer);
         let lines = top.view(&answer).lines(None, columns::width(), Colours::Off);
         return Ok(lines.iter().try_for_each(|line| writeln!(output.out, "{line}"))?);
     };
     let (colours, mut before) = (columns::colours(), Vec::new());
     loop {
-        top.take(&answer, output)?;
+        top.take(&answer);
         loop {
             let lines = top.view(&answer).lines(Some(screen.lines()), columns::width(), colours);
             if lines != before {
@@ -91,7 +90,7 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
                 Some(key) => top.press(key, screen.lines()),
             }
         }
-        answer = top.ask(output)?;
+        answer = top.ask()?;
     }
 }
 
@@ -138,10 +137,14 @@ struct Top {
 impl Top {
     fn open(settings: Settings) -> Result<Top, OutputError> {
         let guard = view(options(&settings)).map_err(failed)?;
+        let none = match settings.history_max {
+            0 => "history_max=0 in mef.conf: no history is kept",
+            _ => "no ban is in the history",
+        };
         let section = |name, none, head| Section { name, none, head, ..Section::default() };
         let sections = [
             section("offenders", "nobody is being counted", ["OFFENDER", "RULE", "HITS", "LAST", ""]),
-            section("bans", "no ban is in the history", ["BANNED", "RULE", "WHEN", "FOR", "WHY"]),
+            section("bans", none, ["BANNED", "RULE", "WHEN", "FOR", "WHY"]),
             section("rules", "no rule is on", ["RULE", "HITS", "BANS", "LAST", "READS"]),
         ];
         let graph = |name| Graph { name, values: Vec::new(), text: String::new() };
@@ -164,17 +167,15 @@ impl Top {
         })
     }
 
-    fn ask(&self, output: &mut Output<'_>) -> Result<DaemonAnswer, OutputError> {
-        let Some(mut daemon) = daemon_of(&self.settings, output) else {
-            return Err(OutputError::Failed(NO_DAEMON.into()));
-        };
+    fn ask(&self) -> Result<DaemonAnswer, OutputError> {
+        let mut daemon = needed_daemon(&self.settings)?;
         let answer = DaemonAnswer::get(&mut daemon, &Request::Top);
         let answer = answer.map_err(|e| OutputError::Failed(format!("the daemon does not answer: {e}")))?;
-        answer.ok_or_else(|| OutputError::Failed(NO_DAEMON.into()))
+        answer.ok_or_else(|| failed("the daemon has stopped"))
     }
 
     /// Takes in what there is now.
-    fn take(&mut self, answer: &DaemonAnswer, output: &mut Output<'_>) -> Result<(), OutputError> {
+    fn take(&mut self, answer: &DaemonAnswer) {
         let dropped = self.guard.dropped().ok().flatten();
         if let Some((now, before)) = dropped.zip(self.dropped) {
             self.drops.push(now.saturating_sub(before));
@@ -183,7 +184,8 @@ impl Top {
         }
         self.dropped = dropped;
         if self.journal.is_none() {
-            self.journal = journal_to_read(&self.settings, output)?;
+            // What cannot be read is told by `mef history`.
+            self.journal = journal_to_read(&self.settings).unwrap_or(None);
         }
         self.read_bans();
         let [offenders, _, _] = &mut self.sections;
@@ -191,13 +193,16 @@ impl Top {
         let [bans, drops] = &mut self.graphs;
         bans.values = self.bans.to_vec();
         let hour: u64 = self.bans.iter().sum();
-        bans.text = format!("{} now, {hour} in the last hour", answer.fact("bans_a_minute"));
+        let now = answer.fact("bans_a_minute");
+        bans.text = match self.settings.history_max {
+            0 => format!("{now} now, no history is kept"),
+            _ => format!("{now} now, {hour} in the last hour"),
+        };
         drops.values.clone_from(&self.drops);
         drops.text = match self.dropped {
             Some(all) => format!("{} now, {all} in all", self.drops.last().unwrap_or(&0)),
             None => "not counted here".to_owned(),
         };
-        Ok(())
     }
 
     /// The newest bans, and how many there were in each minute, if there is anything new of them.

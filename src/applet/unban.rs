@@ -4,15 +4,15 @@
 use super::args::{STDIN, parse};
 use super::context::{daemon_of, settings};
 use super::output::{Output, OutputError, OutputShape, failed};
-use super::target::{self, TargetLines};
-use crate::ban::WhichBans;
+use super::target::{self, TargetLines, TargetReader};
+use crate::ban::{LISTED, WhichBans};
 use crate::base::json::Object;
 use crate::base::range::Range;
 use crate::config::Settings;
 use crate::control::client::ControlClient;
 use crate::control::proto::Request;
 use crate::enforce::{Enforcer, journal, options};
-use crate::firewall::open;
+use crate::firewall::{Placement, open_beside, open_in_force, placement};
 use crate::lists::{self, Paths};
 use argh::FromArgs;
 use std::path::Path;
@@ -85,7 +85,7 @@ pub(super) fn everybody(which: WhichBans, output: &mut Output<'_>) -> Result<(),
 /// One call of the command.
 struct UnbanSession {
     enforcer: Enforcer,
-    ipv6_prefix: u8,
+    reader: TargetReader,
     daemon: Option<ControlClient>,
     /// What is to be lifted, with its place for messages.
     batch: Vec<(Range, String)>,
@@ -101,7 +101,10 @@ struct UnbanSession {
 impl UnbanSession {
     fn open(settings: &Settings, output: &mut Output<'_>) -> Result<UnbanSession, OutputError> {
         let allow = lists::reader(Paths::of(settings), target::LIST_PATIENCE, Rc::default());
-        let mut guard = open(options(settings), allow.into()).map_err(failed)?;
+        if placement(&options(settings)) == Placement::Both {
+            target::move_bans(settings, output);
+        }
+        let mut guard = open_in_force(options(settings), allow.into()).map_err(failed)?;
         guard.go_through(Path::new(&settings.run_dir));
         let ipv6_prefix = guard.state().map_err(failed)?.map_or(64, |state| state.ipv6_prefix);
         let mut notes = Vec::new();
@@ -119,10 +122,11 @@ impl UnbanSession {
         let mut enforcer = Enforcer::new(guard, journal);
         enforcer.set_history(settings.history_max);
         enforcer.lock_beside(Path::new(&settings.run_dir));
+        enforcer.unban_beside(open_beside(options(settings)).map_err(failed)?);
         let daemon = daemon_of(settings, output);
         Ok(UnbanSession {
             enforcer,
-            ipv6_prefix,
+            reader: TargetReader::new(ipv6_prefix),
             daemon,
             batch: Vec::new(),
             reports: REPORTS,
@@ -156,6 +160,21 @@ impl UnbanSession {
         };
         self.daemon = None;
         self.notes.push(format!("not reported to the daemon, which still counts previous hits: {why}"));
+    }
+
+    /// Who is on a list of others is banned again when he comes again: that is said of the one who is meant.
+    fn note_list(&mut self, ranges: &[Range]) {
+        let [who] = ranges else { return };
+        let mut list = None;
+        // What cannot be asked cannot be lifted either, which is told then.
+        let _ = self.enforcer.guard().bans_of(who, &mut |ban| {
+            list = list.take().or_else(|| ban.rule.strip_prefix(LISTED).map(str::to_owned));
+        });
+        if let Some(list) = list {
+            let but = format!("unless it is on the allow list (mef allow {who})");
+            self.notes
+                .push(format!("{who} is on the DNSBL {list}: it is banned again when it comes again, {but}"));
+        }
     }
 
     fn close(&mut self, output: &mut Output<'_>) {
@@ -199,7 +218,7 @@ pub(super) fn result(addr: &dyn std::fmt::Display, word: &str) -> String {
 
 impl TargetLines for UnbanSession {
     fn line(&mut self, text: &str, place: &str, output: &mut Output<'_>) -> Result<(), OutputError> {
-        match target::read(text, self.ipv6_prefix) {
+        match self.reader.read(text) {
             Err(what) => output.problem(&format_args!("{place}{what}")),
             Ok(range) => self.batch.push((range, place.to_owned())),
         }
@@ -216,6 +235,7 @@ impl TargetLines for UnbanSession {
         self.enforcer.guard().room_for_liftings(batch.len() as u64).map_err(short)?;
         let ranges: Vec<Range> = batch.iter().map(|(range, _)| *range).collect();
         let now = crate::sys::clock::wall();
+        self.note_list(&ranges);
         let lifted = self.enforcer.unban(now, &ranges, &mut |n| self.notes.push(n.to_string()));
         let lifted = lifted.map_err(failed)?;
         self.unwritten |= !lifted.written;

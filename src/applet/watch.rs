@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
 //! `mef watch`: the events of the daemon, as they come.
 
+use super::answer::DaemonAnswer;
 use super::args::parse;
 use super::columns::{Colours, colours};
-use super::context::{daemon_of, settings};
+use super::context::{needed_daemon, settings};
 use super::output::{Output, OutputError};
 use crate::base::json::Object;
 use crate::control::client::Patience;
@@ -21,7 +22,7 @@ use argh::FromArgs;
     example = "mef watch\n  mef watch --kind ban,unban --rule sshd\n  mef watch --json"
 )]
 struct WatchArgs {
-    /// only events of this service rule; manual for bans by hand
+    /// only events of this service rule, manual for bans by hand; those of no rule, as unban, are left out
     #[argh(option, arg_name = "name")]
     rule: Option<String>,
     /// only these kinds of events
@@ -47,9 +48,9 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     }
     let settings = settings(args.config.as_deref(), output);
     let failed = |e| OutputError::Failed(format!("the daemon: {e}"));
-    let Some(mut daemon) = daemon_of(&settings, output) else {
-        return Err(OutputError::Failed(NO_DAEMON.into()));
-    };
+    let mut daemon = needed_daemon(&settings)?;
+    // One that stands still has no events for ever: it must answer first.
+    DaemonAnswer::get(&mut daemon, &Request::Status).map_err(failed)?;
     daemon.notify(&Request::Watch).map_err(failed)?;
     let (mut written, colours) = (Ok(()), colours());
     daemon
@@ -75,9 +76,6 @@ pub(super) fn run(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputEr
     output.note(&"the daemon has stopped");
     Ok(())
 }
-
-/// What a command says that needs the daemon.
-pub(super) const NO_DAEMON: &str = "no daemon runs (mef daemon starts it)";
 
 /// Kinds of events beside those of commands, each with its colour.
 const KINDS: [(&str, &str); 8] = [

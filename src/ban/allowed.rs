@@ -62,6 +62,15 @@ impl AllowSource {
         }
     }
 
+    /// The list that was written last, if one was.
+    #[must_use]
+    pub fn kept(&self) -> Option<&Allowed> {
+        match self {
+            AllowSource::Kept(allowed) => Some(allowed),
+            AllowSource::Reader(_) => None,
+        }
+    }
+
     /// What of a range would not pass by the list that was written last; all of it, where none is known.
     #[must_use]
     pub fn not_allowed(&self, range: &Range, now: Wall) -> Vec<Range> {
@@ -102,6 +111,18 @@ impl Allowed {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether anybody of a family is on it for good.
+    #[must_use]
+    pub fn has_for_good(&self, family: Family) -> bool {
+        self.ranges.iter().any(|range| range.family() == family)
+    }
+
+    /// Whether anybody of a family is on it for some time yet.
+    #[must_use]
+    pub fn has_for_a_time(&self, family: Family, now: Wall) -> bool {
+        self.timed.iter().any(|(range, until)| *until > now && range.family() == family)
     }
 
     /// Whether an address of the range is allowed now.

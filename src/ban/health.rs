@@ -7,6 +7,8 @@ pub enum Damage {
     /// Nothing that concerns us.
     #[default]
     None,
+    /// Sets of bans that held something hold nothing any more; perhaps by themselves.
+    Emptied,
     /// Chains or rules were deleted.
     Rules,
     /// Sets were deleted, with what they held.
@@ -22,6 +24,8 @@ pub struct Health {
     pub damage: Damage,
     /// Deny lists are not in force any more that were.
     pub lists_lost: bool,
+    /// The allow list, or a part of it, was emptied.
+    pub allow_lost: bool,
     /// What is there of the rule set.
     pub rules: RuleTables,
 }
@@ -36,4 +40,6 @@ pub enum RuleTables {
     Loaded,
     /// That for packets is the one that was loaded, and that for frames beside it is gone.
     WithoutFrames,
+    /// Perhaps another rule set in one family than in the other.
+    Half,
 }

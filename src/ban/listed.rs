@@ -49,6 +49,15 @@ pub struct Scanner {
     pub ports: Vec<u16>,
 }
 
+/// A source that is to be reported again when it comes again, as one that was not seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unseen {
+    /// An address, or an IPv6 prefix of the table's length.
+    pub who: Range,
+    /// After so many seconds.
+    pub after: u32,
+}
+
 /// What there is for bans, whatever made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GuardState {

@@ -23,7 +23,7 @@ pub use health::{Damage, Health, RuleTables};
 pub use lifting::{Pardon, WhichBans};
 pub use listed::{
     BY_HAND, BanEntry, CLOUD, FLOODS, GuardState, LISTED, ListForm, ListId, ListMembers, PORT_MEMORY, SCANS,
-    Scanner, TOUCHED,
+    Scanner, TOUCHED, Unseen,
 };
 pub use options::{
     BackendChoice, DropLog, FloodLimits, FloodOptions, Options, Reach, ScanOptions, SeenOptions,

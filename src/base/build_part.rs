@@ -21,6 +21,8 @@ pub enum BuildPart {
     Mefctl,
     /// The configuration of other programs.
     Migrate,
+    /// Logs read by a process of their own.
+    Observer,
     /// The past in numbers, as text and as a page.
     Report,
     /// Service rules over a log, without consequences.
@@ -33,7 +35,7 @@ pub enum BuildPart {
 
 impl BuildPart {
     /// All of them.
-    pub const ALL: [BuildPart; 12] = [
+    pub const ALL: [BuildPart; 13] = [
         BuildPart::Cloud,
         BuildPart::Operator,
         BuildPart::Export,
@@ -42,6 +44,7 @@ impl BuildPart {
         BuildPart::Journal,
         BuildPart::Mefctl,
         BuildPart::Migrate,
+        BuildPart::Observer,
         BuildPart::Report,
         BuildPart::Test,
         BuildPart::Top,
@@ -61,6 +64,7 @@ impl BuildPart {
             BuildPart::Journal => cfg!(feature = "journal"),
             BuildPart::Mefctl => cfg!(feature = "mefctl"),
             BuildPart::Migrate => cfg!(feature = "migrate"),
+            BuildPart::Observer => cfg!(feature = "observer"),
             BuildPart::Report => cfg!(feature = "report"),
             BuildPart::Test => cfg!(feature = "test"),
             BuildPart::Top => cfg!(feature = "top"),
@@ -80,6 +84,7 @@ impl BuildPart {
             BuildPart::Journal => "journal",
             BuildPart::Mefctl => "mefctl",
             BuildPart::Migrate => "migrate",
+            BuildPart::Observer => "observer",
             BuildPart::Report => "report",
             BuildPart::Test => "test",
             BuildPart::Top => "top",

@@ -32,6 +32,17 @@ pub struct Now {
     pub wall: Wall,
 }
 
+/// When lines were written that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LineTime {
+    /// Just now: our own clock tells it.
+    Now,
+    /// Not before that, whatever their stamps say: somebody read then, and they were not there yet.
+    Since(Wall),
+    /// While nobody read: there, and only there, the stamps in the lines tell it.
+    Stamped,
+}
+
 /// How long a ban lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Span {

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! Problems in files that people write, shown with the line and the offending word marked.
 
+use super::width;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -93,10 +94,18 @@ impl Problem {
         out.push_str(if line.chars().nth(from + LINE_SHOWN).is_some() { "..." } else { "" });
         out.push_str("\n      | ");
         out.push_str(if from > 0 { "   " } else { "" });
-        out.extend(part().take(at - from).map(|c| if c == '\t' { '\t' } else { ' ' }));
+        let (mark, mut marked) = (at - from, 0);
+        // Below a character stands as much as it is wide.
+        for (place, c) in part().map(printable).enumerate().take(mark.saturating_add(self.len as usize)) {
+            let columns = width::of(c);
+            match place < mark {
+                true if c == '\t' => out.push(c),
+                true => out.extend(std::iter::repeat_n(' ', columns)),
+                false => marked += columns,
+            }
+        }
         out.push('^');
-        let room = if long { LINE_SHOWN - (at - from) } else { usize::MAX };
-        out.extend(std::iter::repeat_n('~', (self.len.saturating_sub(1) as usize).min(room)));
+        out.extend(std::iter::repeat_n('~', marked.saturating_sub(1)));
         if !self.hint.is_empty() {
             let _ = write!(out, " {}", self.hint);
         }
@@ -177,11 +186,18 @@ fn printable(c: char) -> char {
 /// The known word that `word` was probably meant to be: at most two edits away, one for short words; or the
 /// only one that it is a part of, or that is short for it, as fwd for forward.
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest(word, &mut known.into_iter())
+}
+
+/// Once for all kinds of lists.
+fn nearest<'a>(word: &str, known: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = if word.len() < 4 { 1 } else { 2 };
     let is_one_word = word.len() > 3 && word.bytes().all(|b| b.is_ascii_alphanumeric());
     let (mut near, mut nearest, mut related, mut count) = (None, limit + 1, None, 0);
     for one in known {
-        let edits = distance(word.as_bytes(), one.as_bytes());
+        // Capitals are no mistake of letters.
+        let same = word.eq_ignore_ascii_case(one);
+        let edits = if same { 0 } else { distance(word.as_bytes(), one.as_bytes()) };
         if edits < nearest {
             (near, nearest) = (Some(one), edits);
         }
@@ -249,6 +265,10 @@ mod tests {
              \u{20}                         ^~~~~~~~~ did you mean 'tcp'?\n"
         );
         assert!(!p.render("f", "x\n\x1b[31mred\n").contains('\x1b'));
+        // The mark stands below wide characters as wide as they are.
+        let wide = Problem { line: 1, col: 4, len: 2, hint: String::new(), ..p };
+        let shown = wide.render("f", "a漢 字b\n");
+        assert_eq!(shown.lines().skip(1).collect::<Vec<_>>(), ["    1 | a漢 字b", "      |     ^~~"]);
     }
 
     #[test]
@@ -258,6 +278,8 @@ mod tests {
             ("maxrety", Some("maxretry")),
             ("fnidtime", Some("findtime")),
             ("tpc", Some("tcp")),
+            ("TCP", Some("tcp")),
+            ("MAXRETRY", Some("maxretry")),
             ("zzz", None),
             ("forward", Some("fwd")),
             ("level", Some("log-level")),

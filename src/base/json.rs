@@ -58,6 +58,19 @@ impl Object {
         self
     }
 
+    /// A member with strings.
+    #[must_use]
+    pub fn texts(mut self, key: &str, values: &[String]) -> Object {
+        self.key(key);
+        self.text.push('[');
+        for (at, value) in values.iter().enumerate() {
+            self.text.push_str(if at > 0 { "," } else { "" });
+            quote(&mut self.text, value);
+        }
+        self.text.push(']');
+        self
+    }
+
     /// A member whose value is JSON already.
     #[must_use]
     pub fn json(mut self, key: &str, value: &str) -> Object {

@@ -135,7 +135,8 @@ impl fmt::Display for SafeText<'_> {
 fn harmless(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        && !matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
+        && !matches!(c, '\u{61c}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+        && !matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
 /// Bytes that may be anything, for writing into a `Line`: what is not UTF-8 becomes `\xNN`.
@@ -178,6 +179,7 @@ mod tests {
             (b"\x1b[31mred\x07\x7f\0", "\\x1b[31mred\\x07\\x7f\\x00"),
             ("caf\u{e9} \u{9b}2J".as_bytes(), "caf\u{e9} \\x9b2J"),
             ("\u{202e}drow".as_bytes(), "\\u{202e}drow"),
+            ("\u{61c}a\u{e0041}".as_bytes(), "\\u{61c}a\\u{e0041}"),
             (b"\xff\xc3", "\\xff\\xc3"),
             (b"", ""),
         ];

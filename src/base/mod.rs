@@ -25,3 +25,4 @@ pub mod siphash;
 pub mod user;
 pub mod utc;
 pub mod webscan;
+pub mod width;

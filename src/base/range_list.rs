@@ -3,6 +3,7 @@
 //! few megabytes.
 
 use super::range::{Family, Range, merge};
+use super::siphash::Sip;
 
 /// Ranges of both families.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,6 +12,11 @@ pub struct RangeList {
     v4: Vec<u64>,
     v6: Vec<Range>,
 }
+
+/// So many of a family are many.
+pub const MANY: usize = 16_384;
+/// Between their number and the hash of what they are.
+pub const DIGEST: &str = " elements, hash ";
 
 /// The last address of a packed range.
 const LAST: u64 = 0xffff_ffff;
@@ -55,6 +61,25 @@ impl RangeList {
         }
     }
 
+    /// What stands for those of a family, of a list that is in order, if there are many: a kernel takes
+    /// minutes to list a million of them, since it begins each part of its answer at the first one.
+    #[must_use]
+    pub fn digest(&self, family: Family) -> Option<String> {
+        let len = if family == Family::V4 { self.v4.len() } else { self.v6.len() };
+        let mut sip = Sip::new([0; 2]);
+        let half = |n: u128| u64::try_from(n & u128::from(u64::MAX)).unwrap_or(0);
+        let mut word = |n: u128| sip = sip.word(half(n >> 64)).word(half(n));
+        if len < MANY {
+            return None;
+        }
+        self.each(family, &mut |range| {
+            let (first, last) = range.numbers();
+            word(first);
+            word(last);
+        });
+        Some(format!("{len}{DIGEST}{:x}", sip.finish(0, len)))
+    }
+
     /// The one, of a list that is in order, that an address is in.
     #[must_use]
     pub fn find(&self, addr: &Range) -> Option<Range> {
@@ -79,6 +104,28 @@ mod tests {
 
     fn addr(v6: bool, n: u32) -> IpAddr {
         if v6 { Ipv6Addr::from(u128::from(n) << 64).into() } else { Ipv4Addr::from(n).into() }
+    }
+
+    #[test]
+    fn many_are_known_by_what_they_are_and_few_by_themselves() {
+        let of = |len: usize, v6: bool, last: u32| {
+            let mut list = RangeList::default();
+            let each = (0..u32::try_from(len - 1).unwrap()).map(|n| n * 2);
+            each.chain([last]).rev().for_each(|n| list.push(Range::from(addr(v6, n))));
+            list.finish();
+            list
+        };
+        for (v6, family) in [(false, Family::V4), (true, Family::V6)] {
+            let digest = |len, last| of(len, v6, last).digest(family);
+            assert_eq!(digest(MANY - 1, u32::MAX), None);
+            let known = digest(MANY, u32::MAX).unwrap();
+            assert!(known.starts_with("16384 elements, hash "), "{known}");
+            assert_eq!(digest(MANY, u32::MAX), Some(known.clone()));
+            assert_ne!(digest(MANY, u32::MAX - 1), Some(known.clone()));
+            assert_ne!(digest(MANY + 1, u32::MAX), Some(known));
+            let other = if v6 { Family::V4 } else { Family::V6 };
+            assert_eq!(of(MANY, v6, u32::MAX).digest(other), None);
+        }
     }
 
     /// Whatever is pushed, the list has exactly those addresses, in ranges that are in order and apart.

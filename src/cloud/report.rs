@@ -91,17 +91,31 @@ pub enum Sending {
     Later,
 }
 
+/// What is new, of which this is all that is known so far.
+#[derive(Debug, Clone, Copy)]
+pub struct News<'a> {
+    /// What happened.
+    pub events: &'a [Event],
+    /// How much more did, for which there was no room.
+    pub lost: u64,
+}
+
 /// Takes in what is new, and reports what there is to. Whether the file was broken, and so begun anew.
 ///
 /// # Errors
 /// The file cannot be read or written. What the server says stands in it.
-pub fn turn(target: &Target, events: &[Event], sending: Sending) -> io::Result<bool> {
+pub fn turn(target: &Target, news: News<'_>, sending: Sending) -> io::Result<bool> {
     let dir = Dir::create(&target.dir)?;
     let (mut all, broken) = Reports::load(&dir)?;
     let now = clock::now();
-    events.iter().for_each(|event| all.take(now.wall, event));
+    news.events.iter().for_each(|event| all.take(now.wall, event));
+    all.lost(news.lost);
     all.expire(now.wall);
     if sending == Sending::Due && all.is_due() {
+        all.tried(now.wall);
+        // Whatever becomes of this process while it waits for the server.
+        all.settle();
+        all.save(&dir)?;
         send(target, &mut all, now);
     }
     all.settle();
@@ -111,7 +125,6 @@ pub fn turn(target: &Target, events: &[Event], sending: Sending) -> io::Result<b
 
 /// Has the server do all that is due, in as many updates as that takes.
 fn send(target: &Target, all: &mut Reports, now: Now) {
-    all.tried(now.wall);
     if let Err(trouble) = check_clock(&all.standing, now, target.interval) {
         return wait_for_clock(all, now, trouble);
     }

@@ -10,6 +10,7 @@ use crate::base::range::Range;
 use crate::dns::name::Name;
 use crate::dns::packet::{Full, Section, Writer, class, kind};
 use crate::sys::dir::{Access, Dir};
+use crate::sys::fs::invalid;
 use std::io::{self, Read as _};
 
 /// Whom it holds at most.
@@ -26,6 +27,8 @@ const TTL: u32 = 3600;
 /// The file, and the one that takes its place.
 const FILE: &str = "reports";
 const TEMP: &str = "reports.tmp";
+/// What is said of one that is broken.
+const DAMAGED: &str = "state_dir/reports is damaged; the next report begins a new one";
 /// What it begins with; the last one is the version.
 const MAGIC: [u8; 8] = *b"mefrpt\0\x01";
 
@@ -187,8 +190,9 @@ impl Reports {
     pub fn standing(dir: &Dir) -> io::Result<Option<Standing>> {
         let mut head = [0; HEAD];
         match dir.file(FILE, Access::Read).and_then(|mut file| file.read_exact(&mut head)) {
-            Ok(()) => Ok(parse_head(&head).map(|(standing, _)| standing)),
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(None),
+            Ok(()) => parse_head(&head).map(|(standing, _)| Some(standing)).ok_or_else(|| invalid(DAMAGED)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(invalid(DAMAGED)),
             Err(e) => Err(e),
         }
     }
@@ -221,6 +225,12 @@ impl Reports {
                 self.end(&ended);
             }
         }
+    }
+
+    /// Some were never taken in: there was no room before.
+    pub fn lost(&mut self, reports: u64) {
+        self.count(2, reports);
+        self.is_changed |= reports > 0;
     }
 
     fn banned(&mut self, now: Wall, who: Subject, until: Wall, service: Service) {

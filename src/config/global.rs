@@ -8,6 +8,7 @@ use super::parts::RuleDefault;
 use super::service;
 use super::settings::{Cloud, FloodRates, FloodSettings, Settings, zone};
 use super::table::{FLOOD_KEYS, KEYS, ZONE_KEYS};
+use super::zones;
 use crate::base::build_part::BuildPart;
 use crate::base::diag::decode;
 use crate::base::diag::{Problem, Severity};
@@ -74,6 +75,7 @@ pub fn parse_global(text: &[u8]) -> (Settings, Vec<Problem>) {
             lookup.zone = ["bl.", zone].concat();
             lookup.answer_match = vec!["127.0.0.2".to_owned()];
         }
+        zones::warn(&settings, &mut problems);
     }
     (settings, problems)
 }

@@ -126,7 +126,7 @@ impl SettingSlot<'_> {
             SettingSlot::Loopback(to) => *to = value::loopback(text)?,
             SettingSlot::Server(to) => *to = value::server(text)?,
             SettingSlot::Prefixes(to) => *to = value::prefixes(text)?,
-            SettingSlot::Ports(to) => *to = PortRanges::parse(text)?,
+            SettingSlot::Ports(to) => *to = PortRanges::of_ban(text)?,
             SettingSlot::ExcludedPorts(to) => *to = ExcludedPorts::parse(text)?,
             SettingSlot::Interfaces(to) => *to = InterfaceChoice::parse(text)?,
         }

@@ -13,7 +13,9 @@ use super::global::parse_global;
 use super::parts::{ConfigPart, RuleDefault, is_whole, merged, own_name};
 use super::service::{Enabled, Engine, ServiceRule, parse_parts};
 use super::settings::Settings;
+use crate::base::build_part::BuildPart;
 use crate::base::count::count;
+use crate::base::crc::crc32c;
 use crate::base::diag::{Problem, Severity};
 use crate::sys::fs as files;
 use std::fs;
@@ -47,9 +49,25 @@ pub struct Loaded {
     pub rules: Vec<ServiceRule>,
     /// All problems of all files.
     pub problems: Vec<FileProblem>,
+    /// What stands for the files as they were read, their paths included.
+    pub mark: u32,
 }
 
 impl Loaded {
+    fn new(settings: Settings) -> Loaded {
+        Loaded { settings, rules: Vec::new(), problems: Vec::new(), mark: 0 }
+    }
+
+    /// A file was read.
+    fn mark(&mut self, path: &str, text: &[u8]) {
+        if !BuildPart::Observer.is_in() {
+            return;
+        }
+        let parts =
+            [self.mark, crc32c(path.as_bytes()), crc32c(text), u32::try_from(text.len()).unwrap_or(0)];
+        self.mark = crc32c(parts.map(u32::to_le_bytes).as_flattened());
+    }
+
     /// Whether there is an error, so that this configuration must not be used.
     #[must_use]
     pub fn failed(&self) -> bool {
@@ -83,10 +101,11 @@ pub fn not_needed(problems: &[FileProblem]) -> Option<String> {
 /// a rule off.
 #[must_use]
 pub fn load(conf: &Path, check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Problem>)) -> Loaded {
-    let mut loaded = Loaded { settings: Settings::default(), rules: Vec::new(), problems: Vec::new() };
+    let mut loaded = Loaded::new(Settings::default());
     let path = conf.to_string_lossy();
     match read(conf) {
         Ok((text, problem)) => {
+            loaded.mark(&path, &text);
             let (settings, mut problems) = parse_global(&text);
             loaded.settings = settings;
             problems.extend(problem);
@@ -191,7 +210,7 @@ pub fn load_rule(
     rule: &str,
     check: &mut dyn FnMut(&mut ServiceRule, &mut Vec<Problem>),
 ) -> Loaded {
-    let mut loaded = Loaded { settings, rules: Vec::new(), problems: Vec::new() };
+    let mut loaded = Loaded::new(settings);
     let (stem, ship, own) = texts_of(&mut loaded, rule);
     if !loaded.failed() {
         add_rule(&mut loaded, &stem, ship.as_deref(), &own, &mut Vec::new(), check);
@@ -204,7 +223,7 @@ pub fn load_rule(
 /// # Errors
 /// What is wrong with the rule's texts.
 pub fn in_force(settings: Settings, conf: &str, rule: &str) -> Result<String, Vec<FileProblem>> {
-    let mut loaded = Loaded { settings, rules: Vec::new(), problems: Vec::new() };
+    let mut loaded = Loaded::new(settings);
     let (stem, ship, own) = texts_of(&mut loaded, rule);
     if loaded.failed() {
         return Err(loaded.problems);
@@ -332,7 +351,10 @@ impl RuleFiles {
             }
             let path = [&self.dir, "/", name, end].concat();
             match read(Path::new(&path)) {
-                Ok((text, problem)) => own.push(Own { path, text, problem, adds }),
+                Ok((text, problem)) => {
+                    loaded.mark(&path, &text);
+                    own.push(Own { path, text, problem, adds });
+                }
                 // Gone between listing and reading: as if it had never been there.
                 Err(Unread::Missing) => {}
                 Err(e) => {

@@ -23,6 +23,7 @@ mod settings;
 mod table;
 mod value;
 mod webscan;
+mod zones;
 
 pub use builtin::{builtin, builtin_text};
 pub use example::{Example, examples};

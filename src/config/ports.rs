@@ -8,6 +8,9 @@ use std::fmt;
 /// Ranges at most in one set: more is no list that a person wrote.
 const RANGES_MAX: usize = 256;
 
+/// Bytes of the shortest text that says the same: a set of bans is known by it, and has to have room for it.
+const TEXT_MAX: usize = 236;
+
 /// Either every port, or ranges that are sorted, do not overlap and do not touch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PortRanges(Vec<(u16, u16)>);
@@ -24,6 +27,19 @@ impl PortRanges {
         }
         items(text, &mut |at, item| add(&mut ranges, at, item))?;
         Ok(PortRanges(joined(ranges)))
+    }
+
+    /// Likewise, for what is banned.
+    ///
+    /// # Errors
+    /// As [`PortRanges::parse`]; there are more than can be kept of a ban.
+    pub fn of_ban(text: &str) -> Checked<PortRanges> {
+        let ports = PortRanges::parse(text)?;
+        if ports.to_string().len() > TEXT_MAX {
+            let hint = "at most 236 characters, such as 22,25,1000-2000: name ranges, or all";
+            return Err(Bad::new(0..text.len(), "more ports than a ban can be for".to_owned(), hint));
+        }
+        Ok(ports)
     }
 
     /// Whether this is every port.

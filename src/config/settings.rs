@@ -250,6 +250,15 @@ pub struct Settings {
     pub cloud: Cloud,
 }
 
+impl Settings {
+    /// The lists that are asked, that of the cloud behind the others.
+    pub fn zones_on(&self) -> impl Iterator<Item = &Zone> {
+        let zones = self.zones.iter().filter(|zone| self.rbl_enabled && zone.enabled);
+        let cloud = Some(&self.cloud.lookup).filter(|zone| zone.enabled);
+        zones.chain(cloud).filter(|zone| !zone.zone.is_empty())
+    }
+}
+
 /// Settings before the defaults of the table are put in.
 pub(super) fn blank() -> Settings {
     let flood = FloodSettings {

@@ -10,8 +10,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a daemon may take for an answer, and to take a question in.
+/// How long a daemon may take for an answer, for one that is work, and to take a question in.
 const ANSWER: Duration = Duration::from_secs(5);
+const WORK: Duration = Duration::from_secs(60);
 const QUESTION: Duration = Duration::from_millis(200);
 /// Longest line of an answer that is read, bytes.
 const LINE_MAX: u64 = 4096;
@@ -21,6 +22,8 @@ const LINE_MAX: u64 = 4096;
 pub enum Patience {
     /// For a few seconds each.
     Bounded,
+    /// For a minute each: they come when something is done.
+    Work,
     /// They come when they come.
     Endless,
 }
@@ -70,11 +73,14 @@ impl ControlClient {
     /// Gives each line of the answer to `each`, until that returns false or there are no more.
     ///
     /// # Errors
-    /// What the system says; a line that is too long.
+    /// What the system says; `TimedOut` where nothing came in time.
     pub fn lines(&self, patience: Patience, each: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
-        if patience == Patience::Endless {
-            self.stream.set_read_timeout(None)?;
-        }
+        let bound = match patience {
+            Patience::Bounded => Some(ANSWER),
+            Patience::Work => Some(WORK),
+            Patience::Endless => None,
+        };
+        self.stream.set_read_timeout(bound)?;
         let mut reader = BufReader::with_capacity(2048, &self.stream);
         let mut line = Vec::new();
         loop {
@@ -83,6 +89,10 @@ impl ControlClient {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    let bound = bound.unwrap_or_default().as_secs();
+                    return Err(io::Error::new(ErrorKind::TimedOut, format!("no answer within {bound} s")));
+                }
                 Err(e) => return Err(e),
             }
             let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
@@ -146,6 +156,7 @@ fn open(run_dir: &Path) -> io::Result<Option<UnixStream>> {
     let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     match connect(fd.as_raw_fd(), &UnixAddr::new(&run_dir.join(NAME))?) {
         Err(nix::Error::ENOENT | nix::Error::ECONNREFUSED | nix::Error::ENOTDIR) => return Ok(None),
+        Err(nix::Error::EAGAIN) => return Err(io::Error::other("it takes no more connections")),
         connected => connected?,
     }
     let stream = UnixStream::from(fd);

@@ -21,6 +21,11 @@ pub enum Request<'a> {
     Status,
     /// The same, and who is being counted.
     Top,
+    /// Who of a range is being counted.
+    Hits {
+        /// The range.
+        addr: Range,
+    },
     /// Every event from now on.
     Watch,
     /// Read the configuration again.
@@ -66,6 +71,7 @@ impl<'a> Request<'a> {
         let request = match words.next()? {
             "status" => Request::Status,
             "top" => Request::Top,
+            "hits" => Request::Hits { addr: range(words.next()?)? },
             "watch" => Request::Watch,
             "reload" => Request::Reload,
             "lists" => Request::Lists,
@@ -108,6 +114,7 @@ impl Display for Request<'_> {
         match self {
             Request::Status => f.write_str("status"),
             Request::Top => f.write_str("top"),
+            Request::Hits { addr } => write!(f, "hits {addr}"),
             Request::Watch => f.write_str("watch"),
             Request::Reload => f.write_str("reload"),
             Request::Lists => f.write_str("lists"),

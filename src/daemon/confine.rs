@@ -3,13 +3,12 @@
 //! order. Each step is final, and a kernel that lacks one costs that step only. What is kept is said here,
 //! with the reason; that it is enough for whatever a reload may bring is the caller's to know.
 
+use super::guarded::{HOST, read, unguarded};
 use super::programs;
+use crate::base::build_part::BuildPart;
 use crate::base::bytes::of_path;
 use crate::config::{Confine, Enabled, Loaded, Settings, Source, is_ours};
-use crate::dnsbl::zones_on;
-use crate::input::glob::Glob;
 use crate::lists::{Gone, Paths, hosts};
-use crate::rulefile;
 use crate::sys::alloc::with_arena;
 use crate::sys::capability::{self, Capability};
 use crate::sys::child::Identity;
@@ -24,33 +23,10 @@ use nix::errno::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Directories that hold secrets beside logs: of these only what the configuration names can be read. All
-/// others at the top may be, since what a reload adds to the logs is as a rule in one of them, and nothing
-/// can be allowed later.
-const GUARDED: [&str; 16] = [
-    "/",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/home",
-    "/lost+found",
-    "/proc",
-    "/root",
-    "/run",
-    "/sys",
-    "/var",
-    "/var/backups",
-    "/var/lib",
-    "/var/mail",
-    "/var/run",
-    "/var/spool",
-];
-const ROOT: &str = "/";
 /// As whom it runs, if there is such a user.
 const USER: &str = "mef";
-const VAR: &str = "/var";
-/// What is read by everybody who speaks to the network, or asks who this host is.
-const HOST: [&str; 4] = ["/etc/resolv.conf", "/etc/hosts", "/etc/machine-id", "/etc/localtime"];
+/// What holds where there are two processes.
+const APART: &str = "logs read by a process of its own";
 /// The port of name servers.
 const DNS: u16 = 53;
 
@@ -62,6 +38,15 @@ pub struct Confined {
     missing: Vec<String>,
     /// What was kept: what is more has to wait for a restart.
     kept: Option<Needs>,
+}
+
+/// Which of the two processes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ProcessKind {
+    /// It bans.
+    Enforcer,
+    /// It reads lines.
+    Observer,
 }
 
 /// What the configuration needs of what could be given up.
@@ -111,12 +96,15 @@ impl Confined {
         let needs = Needs::of(conf, loaded, backend);
         self.bounding_set();
         self.user(&needs);
-        self.capabilities(&needs);
+        self.capabilities(&needs.capabilities);
         self.no_new_privileges();
         if self.level == Confine::Full {
             self.files(&needs);
             // The last one: it refuses the calls of all others.
             self.system_calls(&needs);
+        }
+        if self.is_apart() {
+            self.holds.push(APART.to_owned());
         }
         self.kept = Some(needs);
         self
@@ -158,10 +146,9 @@ impl Confined {
         }
     }
 
-    fn capabilities(&mut self, needs: &Needs) {
-        let done = capability::keep_only(&needs.capabilities);
-        let kept: Vec<&str> =
-            needs.capabilities.iter().filter(|c| capability::has(**c)).map(|c| c.name).collect();
+    fn capabilities(&mut self, needed: &[Capability]) {
+        let done = capability::keep_only(needed);
+        let kept: Vec<&str> = needed.iter().filter(|c| capability::has(**c)).map(|c| c.name).collect();
         self.step(done, &["capabilities ", &kept.join(" ")].concat(), "capabilities");
     }
 
@@ -171,14 +158,57 @@ impl Confined {
     }
 
     fn files(&mut self, needs: &Needs) {
-        match needs.files() {
-            Ok(version) => self.holds.push(format!("files (Landlock {version})")),
-            Err(e) => self.step(Err(e), "", "Landlock"),
-        }
+        let done = needs.files(ProcessKind::Enforcer);
+        self.landlock(done);
     }
 
     fn system_calls(&mut self, needs: &Needs) {
         self.step(seccomp::enforce(needs.sockets), "system calls (seccomp)", "seccomp");
+    }
+
+    /// Lines are read by the process that bans after all.
+    pub(super) fn set_together(&mut self) {
+        self.holds.retain(|what| what != APART);
+        self.missing.push(APART.to_owned());
+    }
+
+    /// Whether lines are read by a process of their own.
+    pub(super) fn is_apart(&self) -> bool {
+        BuildPart::Observer.is_in() && self.level == Confine::Full
+    }
+
+    /// Gives up, in the process that reads lines, all that only the other one needs: what is left is to read.
+    /// It was forked from that one, and has lost what that has.
+    pub fn observe(&self) -> Confined {
+        let mut own = Confined { level: self.level, holds: Vec::new(), missing: Vec::new(), kept: None };
+        let Some(needs) = &self.kept else {
+            own.missing.push("all of it".to_owned());
+            return own;
+        };
+        own.capabilities(&needs.observed());
+        let read = needs.files(ProcessKind::Observer);
+        own.landlock(read);
+        own.step(seccomp::enforce_observed(), "system calls (seccomp)", "seccomp");
+        own.beside(self);
+        own.log();
+        own
+    }
+
+    /// What is missing to `first`, too, is what the kernel lacks, and was told.
+    fn beside(&mut self, first: &Confined) {
+        self.missing.retain(|what| !first.missing.contains(what));
+    }
+
+    /// Whether nothing is missing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    fn landlock(&mut self, done: Result<u32, Errno>) {
+        match done {
+            Ok(version) => self.holds.push(format!("files (Landlock {version})")),
+            Err(e) => self.step(Err(e), "", "Landlock"),
+        }
     }
 
     fn step(&mut self, done: Result<(), Errno>, what: &str, name: &str) {
@@ -251,6 +281,11 @@ impl Confined {
     }
 }
 
+/// Whether name servers are asked.
+pub(super) fn asks(settings: &Settings) -> bool {
+    settings.zones_on().next().is_some() || !hosts::hosts(&Paths::of(settings), Gone::Forget).is_empty()
+}
+
 impl Needs {
     fn of(conf: &Path, loaded: &Loaded, backend: BackendPrograms) -> Needs {
         let settings = &loaded.settings;
@@ -266,8 +301,7 @@ impl Needs {
         if udp.is_some_and(|addr| addr.port() < 1024) {
             capabilities.push(capability::NET_BIND_SERVICE);
         }
-        let asks = zones_on(settings).next().is_some()
-            || !hosts::hosts(&Paths::of(settings), Gone::Forget).is_empty();
+        let asks = asks(settings);
         let server = settings.cloud.server.filter(|_| settings.cloud.report);
         Needs {
             capabilities,
@@ -279,6 +313,12 @@ impl Needs {
             kmsg: uses(Source::Kmsg),
             backend,
         }
+    }
+
+    /// Capabilities of the process that reads lines: to read.
+    fn observed(&self) -> Vec<Capability> {
+        let reads = [capability::DAC_READ_SEARCH, capability::SYSLOG];
+        self.capabilities.iter().copied().filter(|c| reads.contains(c)).collect()
     }
 
     /// Gives what is written to somebody.
@@ -304,25 +344,27 @@ impl Needs {
         self.read.iter().any(|dir| path.starts_with(dir))
     }
 
-    /// Has the kernel refuse all other files; the version of its Landlock.
-    fn files(&self) -> Result<u32, Errno> {
+    /// Has the kernel refuse all other files to this process; the version of its Landlock.
+    fn files(&self, of: ProcessKind) -> Result<u32, Errno> {
+        let enforces = of == ProcessKind::Enforcer;
         let abstract_sockets = std::env::var_os("NOTIFY_SOCKET")
-            .is_some_and(|place| of_path(Path::new(&place)).starts_with(b"@"));
-        let rules = Ruleset::new(Beside { ports: &self.ports, abstract_sockets })?;
+            .is_some_and(|place| enforces && of_path(Path::new(&place)).starts_with(b"@"));
+        let ports = if enforces { &self.ports[..] } else { &[] };
+        let rules = Ruleset::new(Beside { ports, abstract_sockets })?;
         // What is not there cannot be allowed, and needs not be.
         let allow = |path: &Path, what| drop(rules.allow(path, what));
         // Wildcards are looked for everywhere; which files there are is no secret from who may search.
         allow(Path::new("/"), FileRights::Names);
-        for top in [ROOT, VAR] {
-            unguarded(Path::new(top), &mut |path| allow(path, FileRights::Read));
-        }
+        unguarded(&mut |path| allow(path, FileRights::Read));
         // Interfaces, sockets, limits of the kernel, sessions; of other processes the kernel shows nothing
         // that is theirs alone.
         ["/proc", "/run/log"].iter().chain(&HOST).for_each(|path| allow(Path::new(path), FileRights::Read));
         self.read.iter().for_each(|path| allow(path, FileRights::Read));
-        self.own.iter().for_each(|path| allow(path, FileRights::Own));
-        self.log_dir().iter().for_each(|path| allow(path, FileRights::Log));
-        allow(Path::new("/dev/null"), FileRights::Write);
+        if enforces {
+            self.own.iter().for_each(|path| allow(path, FileRights::Own));
+            self.log_dir().iter().for_each(|path| allow(path, FileRights::Log));
+            allow(Path::new("/dev/null"), FileRights::Write);
+        }
         if self.kmsg {
             allow(Path::new("/dev/kmsg"), FileRights::Read);
         }
@@ -331,62 +373,38 @@ impl Needs {
     }
 }
 
-/// What the configuration has read.
-fn read(conf: &Path, settings: &Settings, files: &mut dyn Iterator<Item = &String>) -> Vec<PathBuf> {
-    let dirs = [&settings.rules_dir, &settings.whitelist_dir, &settings.blacklist_dir];
-    let mut all: Vec<PathBuf> = dirs.into_iter().map(PathBuf::from).collect();
-    // A file may be replaced by another one of its name: its directory.
-    all.extend(
-        [conf, Path::new(&settings.cloud.key_file)]
-            .iter()
-            .filter_map(|path| path.parent())
-            .map(PathBuf::from),
-    );
-    // Kept elsewhere by whoever manages it, and replaced there.
-    // The rule set that is put back, and what it includes.
-    all.extend(Path::new(rulefile::DEFAULT_PATH).parent().map(PathBuf::from));
-    all.extend(target(Path::new(HOST[0])).filter(|path| !is_guarded(path)));
-    for glob in files.filter_map(|file| Glob::parse(file.as_bytes()).ok()) {
-        all.push(glob.prefix());
-        all.extend(glob.literal().and_then(|path| target(&path)).filter(|path| !is_guarded(path)));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_is_told() {
+        let mut confined =
+            Confined { level: Confine::Full, holds: vec![APART.to_owned()], missing: Vec::new(), kept: None };
+        assert_eq!(confined.text(), "full: logs read by a process of its own");
+        confined.set_together();
+        assert_eq!(confined.text(), "full; without logs read by a process of its own");
     }
-    let mut all: Vec<PathBuf> = all.into_iter().filter_map(|path| nearest(&path)).collect();
-    all.retain(|path| !is_open(path));
-    all.sort_unstable();
-    all.dedup();
-    all
-}
 
-/// The directory of what a link leads to; `None` for what is no link.
-fn target(path: &Path) -> Option<PathBuf> {
-    let to = std::fs::read_link(path).ok()?;
-    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.with_file_name(to));
-    real.parent().map(Path::to_owned)
-}
-
-/// Where the path leads, or what there is above it: it may come.
-fn nearest(path: &Path) -> Option<PathBuf> {
-    let there = path.ancestors().find(|path| path.exists())?;
-    let real = std::fs::canonicalize(there).ok()?;
-    (there == path || !is_guarded(&real)).then_some(real)
-}
-
-/// Whether what is there, a real path, can be read without being named.
-fn is_open(path: &Path) -> bool {
-    let top = path.ancestors().filter(|path| !is_guarded(path)).last();
-    top.and_then(Path::parent).is_some_and(|above| [ROOT, VAR].iter().any(|open| Path::new(open) == above))
-}
-
-fn is_guarded(path: &Path) -> bool {
-    GUARDED.iter().any(|guarded| Path::new(guarded) == path)
-}
-
-/// Calls `each` with the directories in `top` that are not guarded. Links lead to others.
-fn unguarded(top: &Path, each: &mut dyn FnMut(&Path)) {
-    for entry in std::fs::read_dir(top).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !is_guarded(&path) {
-            each(&path);
+    #[test]
+    fn only_what_the_first_process_lacks_may_be_missing_to_the_second() {
+        let lacks = |what: &[&str]| Confined {
+            level: Confine::Full,
+            holds: Vec::new(),
+            missing: what.iter().map(|what| (*what).to_owned()).collect(),
+            kept: None,
+        };
+        for (first, second, is_whole) in [
+            (&[][..], &[][..], true),
+            (&["Landlock (not in this kernel)"], &["Landlock (not in this kernel)"], true),
+            (&[], &["Landlock (not in this kernel)"], false),
+            (&["user mef (EPERM)"], &["seccomp (EINVAL)"], false),
+        ] {
+            let mut observer = lacks(second);
+            observer.beside(&lacks(first));
+            assert_eq!(observer.is_whole(), is_whole, "{first:?} {second:?}");
         }
+        // Without what it takes to confine it, nothing is.
+        assert!(!lacks(&[]).observe().is_whole());
     }
 }

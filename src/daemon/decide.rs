@@ -6,13 +6,13 @@ use super::policy::ServicePolicy;
 use super::punish::{BanPolicy, RecordedDecision};
 use super::trust;
 use crate::ban::{Allowed, Ban, BanOutcome, Damage, Failure, Repeat, is_bogon};
-use crate::base::clock::{Mono, Now, Wall};
+use crate::base::clock::{LineTime, Mono, Now, Wall};
 use crate::base::net::{canonical, offender};
 use crate::base::range::Range;
 use crate::base::rule_bits::RuleBits;
 use crate::config::Settings;
 use crate::detect::observe::{KnownSources, Offence, Origin};
-use crate::detect::{self, DetectRule, Hit, header};
+use crate::detect::{self, DetectRule, Hit, header, wide};
 use crate::enforce::{Enforcer, WarnFn};
 use crate::firewall::backend::Backend;
 use crate::input::{LogRecord, Written};
@@ -68,7 +68,7 @@ pub(super) struct Knowledge<'k> {
 }
 
 impl KnownSources for Knowledge<'_> {
-    fn source(&self, addr: IpAddr) -> IpNet {
+    fn source(&self, addr: IpAddr, _: u16) -> IpNet {
         self.decider.accused(addr, self.now.wall)
     }
 
@@ -86,8 +86,13 @@ impl KnownSources for Knowledge<'_> {
         self.decider.weigh(self.now.mono, hit, line, origin);
     }
 
-    fn age(&self, hit: &Hit, line: &[u8]) -> u64 {
-        age(self.now, line, self.decider.local, hit)
+    fn age(&self, hit: &Hit, line: &[u8], origin: Origin) -> u64 {
+        let longest = match origin.time {
+            LineTime::Now => 0,
+            LineTime::Since(then) => self.now.wall.0.saturating_sub(then.0),
+            LineTime::Stamped => u64::MAX,
+        };
+        age(self.now, line, self.decider.local, hit).min(longest)
     }
 }
 
@@ -116,11 +121,9 @@ impl Decider {
         &mut self,
         policies: Vec<ServicePolicy>,
         settings: &Settings,
-        allowed: Allowed,
         local: i32,
     ) -> bool {
-        (self.policies, self.allowed) = (policies, allowed);
-        (self.proxies, self.protected) = (proxies(settings), self.protected.again());
+        (self.policies, self.proxies) = (policies, proxies(settings));
         (self.syslog_trusted, self.local) = (settings.syslog_trusted, local);
         std::mem::replace(&mut self.ipv6_prefix, ipv6_prefix(settings)) != self.ipv6_prefix
     }
@@ -150,7 +153,7 @@ impl Decider {
     /// What the kernel refused.
     pub(super) fn repair(&self, damage: Damage, guard: &mut dyn Backend) -> Result<bool, Failure> {
         guard.repair(damage)?;
-        Ok(guard.take_recreated() || damage != Damage::Rules)
+        Ok(guard.take_recreated() || damage > Damage::Rules)
     }
 
     /// Decides on offences, and on the wider networks that follow from them, and bans in one transaction
@@ -212,6 +215,11 @@ impl Decider {
         all
     }
 
+    /// Who counts as nobody's neighbour.
+    pub(super) fn alone(addr: IpAddr) -> IpNet {
+        IpNet::from(canonical(addr))
+    }
+
     /// Who is counted and banned for `addr`. In an IPv6 prefix that somebody is in who must not be banned
     /// it is the address alone: neighbours of this host and of its gateway are not safe for that.
     pub(super) fn offender(&self, addr: IpAddr) -> IpNet {
@@ -235,6 +243,16 @@ impl Decider {
         let (offender, alone) = (self.offender(addr), IpNet::from(canonical(addr)));
         let allowed = offender != alone && self.allowed.meets(&Range::from(alone), now);
         if allowed && !self.allowed.covers(&Range::from(offender), now) { alone } else { offender }
+    }
+
+    /// Whether lines can accuse somebody like that: an address, its prefix, or a network for what its
+    /// prefixes did.
+    pub(super) fn may_be_accused(&self, w: &Offence) -> bool {
+        let addr = w.source.addr();
+        match w.wide {
+            Some(_) => wide::is_counted(w.source),
+            None => [Decider::alone(addr), offender(addr, self.ipv6_prefix)].contains(&w.source),
+        }
     }
 
     /// Takes in whose word the line of a hit is.

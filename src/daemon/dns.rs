@@ -3,6 +3,7 @@
 //! host names of allow lists. Nothing of it is there while there are none. Nobody waits for it.
 
 use super::judge::Judge;
+use super::wire::HitReports;
 use crate::base::clock::{Mono, Now};
 use crate::base::line::Raw;
 use crate::config::Settings;
@@ -10,7 +11,7 @@ use crate::control::proto::ListLine;
 use crate::dns::client::{ANSWER, Client, FLIGHTS, Reply, Trouble};
 use crate::dns::packet::Message;
 use crate::dns::resolv::{self, Resolv};
-use crate::dnsbl::{Dnsbl, Finding, Profile, State, Tag, zones_on};
+use crate::dnsbl::{Dnsbl, Finding, HOST_FLIGHTS, Profile, State, Tag, Verdict};
 use crate::lists::hosts::{Heard, Host, Hosts};
 use crate::sys::peers::Peers;
 use crate::sys::random;
@@ -49,7 +50,7 @@ pub(super) struct Dns {
 
 /// The lists of the configuration that are asked.
 fn profiles(settings: &Settings) -> Vec<Profile> {
-    zones_on(settings).filter_map(Profile::of).collect()
+    settings.zones_on().filter_map(Profile::of).collect()
 }
 
 impl Dns {
@@ -63,7 +64,8 @@ impl Dns {
     /// Takes other settings. Lists are tested anew; what was counted of them stays.
     pub(super) fn configure(&mut self, settings: &Settings, now: Mono, judge: &mut Judge) {
         let mut profiles = profiles(settings);
-        judge.report_first_hits(!profiles.is_empty());
+        let nobody = profiles.is_empty();
+        judge.report_first_hits(if nobody { HitReports::Unwanted } else { HitReports::Wanted });
         self.servers = settings.dns_servers.iter().map(|addr| resolv::of(*addr)).collect();
         let previous = self.asking.take();
         let (dnsbl, hosts) = previous.map_or((None, Hosts::default()), |old| (old.dnsbl, old.hosts));
@@ -121,19 +123,20 @@ impl Dns {
         }
         let room = asking.client.in_flight() < FLIGHTS;
         let lists = asking.dnsbl.as_ref().and_then(|dnsbl| dnsbl.deadline());
-        let more = [lists, asking.hosts.deadline()].into_iter().flatten().filter(|_| room);
+        let hosts = asking.hosts.deadline().filter(|_| asking.has_room_for_hosts());
+        let more = [lists, hosts].into_iter().flatten().filter(|_| room);
         more.chain(asking.client.deadline()).min()
     }
 
-    /// Has somebody looked up who has begun a connection to a port, or was seen in a log.
-    pub(super) fn look_up(&mut self, now: Now, judge: &mut Judge, addr: IpAddr, port: Option<u16>) {
+    /// Has somebody looked up who has begun a connection, or was seen in a log.
+    pub(super) fn look_up(&mut self, now: Now, judge: &mut Judge, addr: IpAddr) {
         let Some(Asking { dnsbl: Some(dnsbl), due, .. }) = self.asking.as_deref_mut() else { return };
         if !judge.may_be_looked_up(addr) {
             return;
         }
-        if let Some(list) = dnsbl.look_up(now.mono, addr, port) {
-            ban(dnsbl, judge, list, addr, None);
-            judge.commit(now);
+        dnsbl.look_up(now.mono, addr);
+        if dnsbl.has_many_anew() {
+            report_anew(dnsbl, judge);
         }
         *due = true;
     }
@@ -155,6 +158,7 @@ impl Dns {
             asking.take(now, judge, (tag, took), answer);
         }
         judge.commit(now);
+        asking.dnsbl.iter_mut().for_each(|dnsbl| report_anew(dnsbl, judge));
         std::mem::take(&mut asking.moved).then(|| asking.hosts.to_keep())
     }
 
@@ -187,21 +191,29 @@ impl Asking {
     fn follow_resolv(&mut self, now: Mono, judge: &mut Judge) {
         if let Some(servers) = self.resolv.as_mut().and_then(|resolv| resolv.look(now)) {
             self.client.set_servers(&servers);
+            self.dnsbl.iter_mut().for_each(|dnsbl| dnsbl.servers_changed(now));
             // Who answers for us must not be banned.
             judge.protect();
         }
     }
 
+    /// Host names have few questions, and a few places of their own: who asks much must not shut out an
+    /// administrator.
+    fn has_room_for_hosts(&self) -> bool {
+        let hosts = self.client.tags().filter(|tag| matches!(tag, Tag::Host(..))).count();
+        hosts < HOST_FLIGHTS
+    }
+
     fn send(&mut self, now: Now, judge: &mut Judge) {
         while self.client.in_flight() < FLIGHTS {
-            let list = self.dnsbl.as_mut().and_then(|dnsbl| dnsbl.next_question(now.mono));
-            let question = match list {
+            let host = if self.has_room_for_hosts() { self.hosts.next_question(now.mono) } else { None };
+            let question = match host {
                 Some(question) => {
-                    Some((question.name, question.kind, question.timeout, Tag::List(question.ask)))
-                }
-                None => self.hosts.next_question(now.mono).map(|question| {
                     let tag = Tag::Host(question.number, question.six);
-                    (question.name, question.kind, HOST_TIMEOUT, tag)
+                    Some((question.name, question.kind, HOST_TIMEOUT, tag))
+                }
+                None => self.dnsbl.as_mut().and_then(|dnsbl| dnsbl.next_question(now.mono)).map(|question| {
+                    (question.name, question.kind, question.timeout, Tag::List(question.ask))
                 }),
             };
             let Some((name, kind, timeout, tag)) = question else { return };
@@ -224,16 +236,26 @@ impl Asking {
             Tag::Host(number, six) => return self.hear_host(now.mono, (number, six), answer),
         };
         let Some(dnsbl) = &mut self.dnsbl else { return };
-        match dnsbl.answered(now.mono, ask, took, answer) {
+        let finding = dnsbl.answered(now.mono, ask, took, answer);
+        let silence = match finding {
+            Finding::Silent(_, Verdict::Trouble(trouble)) => Some(Some(trouble)),
+            Finding::Silent(..) => Some(None),
+            _ => None,
+        };
+        match finding {
             Finding::Nothing => {}
-            Finding::Looked(addr, verdict) => {
+            Finding::Looked(addr, verdict) | Finding::Silent(addr, verdict) => {
                 if let Some(profile) = dnsbl.profiles().get(usize::from(ask.list)) {
                     judge.events().looked_up(now.wall, addr, &profile.name, verdict, took);
                 }
             }
-            Finding::Listed(addr, reason) => ban(dnsbl, judge, ask.list, addr, Some(reason)),
+            Finding::Listed(addr, reason) => {
+                judge.listed((ask.list.into(), dnsbl.profiles().len()), addr, reason);
+            }
             Finding::Changed => tell_state(dnsbl, ask.list),
-            Finding::Silent(trouble) => self.tell_silence(now.mono, ask.list, trouble),
+        }
+        if let Some(trouble) = silence {
+            self.tell_silence(now.mono, ask.list, trouble);
         }
     }
 
@@ -267,11 +289,10 @@ impl Asking {
     }
 }
 
-fn ban(dnsbl: &Dnsbl, judge: &mut Judge, list: u8, addr: IpAddr, reason: Option<String>) {
-    let profiles = dnsbl.profiles();
-    if let Some(profile) = profiles.get(usize::from(list)) {
-        let reason = reason.unwrap_or_else(|| ["listed by ", &profile.name].concat());
-        judge.listed((list.into(), profiles.len()), addr, reason);
+/// Has the kernel report those again who could not be asked about.
+fn report_anew(dnsbl: &mut Dnsbl, judge: &mut Judge) {
+    if let Some(anew) = dnsbl.take_anew() {
+        judge.report_anew(anew);
     }
 }
 

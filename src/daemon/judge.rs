@@ -2,42 +2,52 @@
 //! What the daemon does: lines become hits, hits become bans, and bans that would lock out the owner
 //! become a line in the log. What is decided by the way is `decide`'s.
 
+mod apart;
 mod backend;
 mod keep;
 mod kernel;
 mod listed;
+mod orders;
 mod recent;
+mod reload;
 mod report;
 #[cfg(test)]
 mod tests;
 
-pub(super) use backend::log_moved;
+pub(super) use apart::Counterpart;
 pub(super) use keep::{log_restored, restore};
+pub(super) use report::{Nearest, Unbanned};
 
+use crate::base::build_part::BuildPart;
 use crate::base::count::count;
 use crate::base::rule_bits::RuleBits;
 use listed::FirstHits;
 use recent::RecentBans;
 
 use super::decide::{self, Decider, Decision, Exemption, Knowledge};
+use super::enforcer_link::{AskedKnowledge, TellingListener};
 use super::events::{BanEvent, Events};
 use super::notes::{Notes, Topic};
+use super::observer_link::LogTopic;
 use super::policy::ServicePolicy;
 use super::ports::ServedPorts;
 use super::punish::BanPolicy;
-use crate::ban::{Allowed, Ban, Damage, Failure, WhichBans};
+use super::wire::ObserverOrder;
+use crate::ban::{Allowed, Ban, Damage, WhichBans};
 use crate::base::clock::{Mono, Now, Wall};
 use crate::base::range::Range;
 use crate::config::Settings;
-use crate::detect::observe::{Listener, Observer, Offence, Origin};
-use crate::detect::tracker::Limits;
+use crate::detect::observe::{KnownSources, Listener, Observer, Offence, Origin};
 use crate::detect::webscan::Excess;
 use crate::detect::{DetectRule, Hit};
-use crate::enforce::{Enforcer, all_options};
+use crate::enforce::Enforcer;
 use crate::firewall::backend::Backend;
 use crate::input::Item;
+use crate::sys::alloc::reuse_blocks;
 use crate::sys::{clock, random, syslog};
 use ipnet::IpNet;
+use log::Level;
+use std::fmt::Display;
 use std::os::fd::BorrowedFd;
 
 /// Hears of hits: tallies of rules, and whoever watches.
@@ -94,7 +104,7 @@ impl Counted {
 
 /// Observes, decides, enforces, and reports, each by a part that does one of these.
 pub(super) struct Judge {
-    observer: Observer,
+    pub(super) observer: Observer,
     decider: Decider,
     enforcer: Enforcer,
     events: Events,
@@ -102,6 +112,25 @@ pub(super) struct Judge {
     pub(super) counted: Counted,
     ports: ServedPorts,
     first_hits: FirstHits,
+    former: backend::Former,
+    /// Who does the other half of this, if that is another process.
+    pub(super) counterpart: Counterpart,
+}
+
+/// What became of a repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repair {
+    /// What was gone is there again.
+    Done,
+    /// Nothing was missing.
+    Needless,
+    /// The kernel has refused it.
+    Failed,
+}
+
+/// Writes to the log.
+fn say(level: Level, text: &dyn Display) {
+    log::log!(level, "{text}");
 }
 
 /// Tells what becomes of an offence.
@@ -110,17 +139,16 @@ fn report(
     (offence, policy): (&Offence, &ServicePolicy),
     decision: Decision<'_>,
     (events, notes, counted): (&mut Events, &mut Notes, &mut Counted),
+    say: &mut dyn FnMut(Level, &dyn Display),
 ) {
     let (addr, hits, reason) = (Range::from(offence.source), offence.hits, offence.reason());
     match decision {
-        Decision::Exempt(Exemption::Address(why)) => notes.exempt(&policy.name, &addr, hits, why),
+        Decision::Exempt(Exemption::Address(why)) => notes.exempt((&policy.name, &addr), hits, why, say),
         Decision::Exempt(Exemption::Detect) => {
             let comma = if reason.is_empty() { "" } else { ", " };
-            log::info!(
-                "rule {} detected {addr} ({}{comma}{reason}; action=detect)",
-                policy.name,
-                count(hits, "hit")
-            );
+            let (name, hits) = (&policy.name, count(hits, "hit"));
+            let text = format_args!("rule {name} detected {addr} ({hits}{comma}{reason}; action=detect)");
+            say(Level::Info, &text);
         }
         Decision::Banned(ban, is_proven) => {
             counted.ban(ban, now.mono);
@@ -128,7 +156,29 @@ fn report(
             events.banned(now.wall, &BanEvent { is_shared: is_proven && policy.share, ..BanEvent::of(ban) });
         }
         Decision::InForce => {}
-        Decision::Refused(e) => log::error!("{addr} is not banned: {e}"),
+        Decision::Refused(e) => say(Level::Error, &format_args!("{addr} is not banned: {e}")),
+    }
+}
+
+/// Has lines looked through. Of a record, only rules that trust its sender hear.
+fn observe(
+    (observer, decider): (&mut Observer, &Decider),
+    (now, wanted): (Now, RuleBits),
+    item: Item<'_>,
+    (known, heard): (&dyn KnownSources, &mut dyn Listener),
+) {
+    match item {
+        // Live lines are timed by our own clock; stamps are for what was written while we were away.
+        Item::Block { lines, time, attested } => {
+            let origin = Origin { time, attested };
+            observer.block(now.mono, (wanted, lines), origin, known, heard);
+        }
+        Item::Record(record) => {
+            let wanted = decider.believed(observer.detector.rules(), wanted, &record);
+            let age = decide::record_age(now, &record);
+            let message = (record.program, record.pid, record.message);
+            observer.message(now.mono, wanted, message, age, (known, heard));
+        }
     }
 }
 
@@ -153,6 +203,8 @@ impl Judge {
             counted: Counted::default(),
             ports: ServedPorts::new(&settings.state_dir),
             first_hits: FirstHits::default(),
+            former: backend::Former::default(),
+            counterpart: Counterpart::None,
         };
         this.exempt_in_kernel();
         this.ports_in_kernel(clock::now());
@@ -176,6 +228,7 @@ impl Judge {
 
     /// Takes another allow list.
     pub(super) fn set_allowed(&mut self, mut allowed: Allowed) {
+        reuse_blocks();
         if allowed != self.decider.allowed {
             log::info!("{} on the allow list", count(allowed.len(), "range"));
         }
@@ -205,66 +258,6 @@ impl Judge {
         &mut self.events
     }
 
-    /// Takes new rules and settings; the counts of rules that stay are kept.
-    pub(super) fn reconfigure(
-        &mut self,
-        now: Now,
-        rules: Vec<DetectRule>,
-        policies: Vec<ServicePolicy>,
-        settings: &Settings,
-        mut allowed: Allowed,
-    ) -> Result<(), Failure> {
-        self.commit(now);
-        let options = all_options(settings);
-        if self.enforcer.guard().options().backend != options.backend {
-            self.change_backend(options.clone(), settings, &allowed)?;
-        }
-        let guard = self.enforcer.guard();
-        let previous = guard.set_options(options);
-        if let Err(e) = guard.rebuild().and_then(|_| guard.set_allowed(&mut allowed)) {
-            guard.set_options(previous);
-            if let Err(e) = guard.rebuild() {
-                log::error!("the previous table: {e}");
-            }
-            return Err(e);
-        }
-        self.enforcer.set_kill(settings.kill_connections);
-        self.enforcer.set_history(settings.history_max);
-        self.enforcer.set_prompt(settings.state_sync.is_some());
-        let Judge { enforcer, decider, observer, .. } = self;
-        if decider.ban_policy.reconfigure(settings, &policies) {
-            let ban_policy = &mut decider.ban_policy;
-            if let Err(e) =
-                enforcer.past(now.wall, ban_policy.memory(), &mut |entry| ban_policy.restore(now, entry))
-            {
-                log::warn!("{e}");
-            }
-        }
-        let limits: Vec<Limits> = policies.iter().map(|p| p.limits).collect();
-        let old = &decider.policies;
-        let map = |rule: u16| {
-            let name = &old.get(usize::from(rule))?.name;
-            policies.iter().position(|p| p.name == *name).and_then(|at| u16::try_from(at).ok())
-        };
-        let prefix = decide::ipv6_prefix(settings);
-        observer.reconfigure(now.mono, (rules, limits), prefix, random::key(), &map);
-        for policy in &policies {
-            if let Some(old) = decider.policies.iter().find(|old| old.name == policy.name) {
-                policy.tally.take_over(&old.tally);
-            }
-        }
-        let local = clock::local_offset(now.wall);
-        let other_prefix = decider.reconfigure(policies, settings, allowed, local);
-        if enforcer.guard().take_recreated() || other_prefix {
-            // IPv6 bans of the previous length were keys that nothing looks up any more; now they are
-            // networks.
-            restore(enforcer, now.wall);
-        }
-        self.exempt_in_kernel();
-        self.ports_in_kernel(now);
-        Ok(())
-    }
-
     /// Looks through whole lines for the rules whose bits are set; bans are made by `commit`, or here when
     /// too many wait. Of a record, only rules that trust its sender hear.
     pub(super) fn take(&mut self, now: Now, wanted: RuleBits, item: Item<'_>) {
@@ -274,20 +267,15 @@ impl Judge {
         {
             policy.tally.read.set(Some(now.mono));
         }
-        let known = Knowledge { decider, now };
+        let own = Knowledge { decider, now };
         let mut heard = JudgeListener { now, policies: &decider.policies, events, first_hits };
-        match item {
-            // Live lines are timed by our own clock; stamps are for what was written while we were away.
-            Item::Block { lines, live, attested } => {
-                let origin = Origin { live, attested };
-                observer.block(now.mono, (wanted, lines), origin, &known, &mut heard);
+        match &self.counterpart {
+            Counterpart::Enforcer(link) if BuildPart::Observer.is_in() => {
+                let mut heard = TellingListener { link, own: heard };
+                let known = AskedKnowledge::new(link, own);
+                observe((observer, decider), (now, wanted), item, (&known, &mut heard));
             }
-            Item::Record(record) => {
-                let wanted = decider.believed(observer.detector.rules(), wanted, &record);
-                let age = decide::record_age(now, &record);
-                let message = (record.program, record.pid, record.message);
-                observer.message(now.mono, wanted, message, age, (&known, &mut heard));
-            }
+            _ => observe((observer, decider), (now, wanted), item, (&own, &mut heard)),
         }
         notes.evictions(now.mono, &observer.counter.tracker);
         while self.observer.is_full() {
@@ -299,13 +287,20 @@ impl Judge {
     /// Bans who is due, in one transaction, and then the wider networks that follow from it. Returns whether
     /// somebody was.
     pub(super) fn commit(&mut self, now: Now) -> bool {
-        let Judge { observer, decider, enforcer, events, notes, counted, .. } = self;
+        let Judge { observer, decider, enforcer, events, notes, counted, counterpart, .. } = self;
+        if let Counterpart::Enforcer(link) = counterpart
+            && BuildPart::Observer.is_in()
+        {
+            let offences = observer.counter.offences.drain(..);
+            offences.for_each(|offence| link.accuse(now.mono, &offence, &decider.policies));
+            return false;
+        }
         let mut offences = std::mem::take(&mut observer.counter.offences);
         if offences.is_empty() {
             observer.counter.offences = offences;
             return false;
         }
-        let mut note = None;
+        let (mut note, before) = (None, counted.bans);
         decider.commit(
             now,
             clock::wall(),
@@ -313,12 +308,24 @@ impl Judge {
             enforcer,
             (
                 &mut |offence, policy, decision| {
-                    report(now, (offence, policy), decision, (events, notes, counted));
+                    // Bans are what the kernel has room for; of all else who lies makes any number.
+                    let topic = match decision {
+                        Decision::Refused(_) => LogTopic::Refused,
+                        _ => LogTopic::Told,
+                    };
+                    let say = &mut |level, text: &dyn Display| counterpart.log(now.mono, topic, level, text);
+                    report(now, (offence, policy), decision, (events, notes, counted), say);
                 },
                 &mut |e| note = Some(e.to_string()),
             ),
         );
         observer.counter.offences = offences;
+        if counted.bans > before
+            && let Counterpart::Observer(link) = counterpart
+            && BuildPart::Observer.is_in()
+        {
+            link.ask_by(now.mono);
+        }
         self.refill(now.wall);
         self.once(Topic::Kill, note.as_ref().map(|n| n as _));
         true
@@ -338,12 +345,14 @@ impl Judge {
         self.exempt_in_kernel();
         self.ports_in_kernel(Now { wall: now, mono: clock::mono() });
         restore(&mut self.enforcer, now);
+        self.enforcer.guard().forget_lacks();
     }
 
-    /// Repairs the table after others did damage to it; whether that could be done.
-    pub(super) fn repair(&mut self, now: Wall, damage: Damage) -> bool {
+    /// Repairs the table after others did damage to it.
+    pub(super) fn repair(&mut self, now: Wall, damage: Damage) -> Repair {
         let what = match damage {
-            Damage::None => return true,
+            Damage::None => return Repair::Needless,
+            Damage::Emptied => "",
             Damage::Rules => "chains or rules of the guard table were deleted: they are restored",
             Damage::Sets => "sets of the guard table were deleted: they are recreated",
             Damage::Table => "the guard table was gone: it is recreated",
@@ -352,24 +361,44 @@ impl Judge {
             Ok(lost) => lost,
             Err(e) => {
                 log::error!("{e}: the guard table is not in force");
-                return false;
+                return Repair::Failed;
             }
         };
-        log::warn!("{what}");
-        self.counted.reasserted += 1;
+        if lost || damage != Damage::Emptied {
+            log::warn!("{what}");
+            self.counted.reasserted += 1;
+        }
         if lost {
             self.fill(now);
+            return Repair::Done;
         }
-        true
+        match keep::restore_lacking(&mut self.enforcer, now) {
+            0 if damage == Damage::Emptied => Repair::Needless,
+            0 => Repair::Done,
+            _ => {
+                self.counted.reasserted += u64::from(damage == Damage::Emptied);
+                Repair::Done
+            }
+        }
+    }
+
+    /// Fills the allow list that others have emptied; `allowed` is what the files say.
+    pub(super) fn refill_allowed(&mut self, allowed: Allowed) {
+        // Who has changed the files changes the table himself.
+        if allowed == self.decider.allowed {
+            log::warn!("the allow list of the guard table was emptied: it is filled again");
+            self.counted.reasserted += 1;
+        }
+        self.set_allowed(allowed);
     }
 
     /// Tells once a day why somebody is not banned.
     pub(super) fn report_exempt(&mut self, rule: &str, addr: &Range, hits: u32, why: &str) {
-        self.notes.exempt(rule, addr, hits, why);
+        self.notes.exempt((rule, addr), hits, why, &mut say);
     }
 
     /// Tells a problem when it begins, and when it is over.
-    pub(super) fn once(&mut self, what: Topic, problem: Option<&dyn std::fmt::Display>) {
+    pub(super) fn once(&mut self, what: Topic, problem: Option<&dyn Display>) {
         self.notes.once(what, problem);
     }
 
@@ -381,10 +410,18 @@ impl Judge {
     /// Forgets what was counted of an address, or of all that is in a range: hits and previous bans. For who
     /// was unbanned by hand.
     pub(super) fn forget(&mut self, addr: &Range) {
+        let now = clock::now();
+        self.hear(now);
         for net in addr.nets() {
+            // One that still opens logs has counted nothing.
+            if !self.observer_opens() {
+                self.order(now, &ObserverOrder::Forget(net), &mut |_, _| ());
+            }
             self.observer.forget(net);
-            self.decider.ban_policy.forget(net);
+            self.decider.ban_policy.forget(now.mono, net);
         }
+        // Where it goes on if it is lost: nothing that was forgiven is read again.
+        self.ask_places(now, &ObserverOrder::Places);
     }
 
     /// Removes all bans that have an end.

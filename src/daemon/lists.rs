@@ -10,9 +10,10 @@ use crate::firewall::backend::{Lists as Enforced, View};
 use crate::firewall::view;
 use crate::lists::hosts::{self, Host};
 use crate::lists::{self, Exempt, Gone, ListJob, ListReading, ListTurn, Paths};
-use crate::sys::child::{self, Child};
+use crate::sys::child::{Child, ChildExit};
+use crate::sys::fork;
 use crate::sys::inotify::{Mask, WatchDescriptor, Watcher};
-use crate::sys::trim;
+use crate::sys::{syslog, trim};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -137,8 +138,12 @@ impl ListFollower {
 
     /// A child has ended: perhaps ours.
     pub(super) fn child_ended(&mut self) {
-        if self.loader.as_ref().is_some_and(|loader| loader.ended().is_some()) {
+        if let Some(end) = self.loader.as_ref().and_then(Child::ended) {
             self.loader = None;
+            if end != ChildExit::Status(0) {
+                // It has logged what; what it knows is gone with it.
+                syslog::keep("warning: deny lists have bad lines, or are not all in force: see `mef lists`");
+            }
             self.load();
         }
     }
@@ -270,7 +275,7 @@ impl ListFollower {
         };
         self.exempt = None;
         let paths = &self.paths;
-        match child::fork_worker(&mut || load(paths, only.as_deref())) {
+        match fork::fork_worker(&mut || load(paths, only.as_deref()).into()) {
             Ok(loader) => self.loader = Some(loader),
             Err(e) => log::error!("deny lists are not loaded: {e}"),
         }
@@ -302,22 +307,28 @@ fn complete(dir: &Path, name: &[u8], mask: Mask) -> bool {
             .is_ok_and(|m| m.file_type().is_symlink() || std::os::unix::fs::MetadataExt::nlink(&m) > 1)
 }
 
-/// In the second process.
-fn load(paths: &Paths, only: Option<&[String]>) {
+/// In the second process; whether there was anything to warn of.
+fn load(paths: &Paths, only: Option<&[String]>) -> bool {
     // What it needs of the program is little: without the neighbours of each page it stays so.
     trim::drop_code_pages();
+    let mut warned = false;
+    let mut warn = |e: &dyn std::fmt::Display| {
+        log::warn!("{e}");
+        warned = true;
+    };
     let result = view(paths.options()).and_then(|mut guard| {
         guard.go_through(paths.run());
-        let gone = apply(&mut *guard, paths, only, Gone::Wait)?;
+        let gone = apply(&mut *guard, paths, only, Gone::Wait, &mut warn)?;
         if !gone.is_empty() {
             std::thread::sleep(Duration::from_millis(GONE_GRACE));
-            apply(&mut *guard, paths, Some(&gone), Gone::Forget)?;
+            apply(&mut *guard, paths, Some(&gone), Gone::Forget, &mut warn)?;
         }
         Ok(())
     });
     if let Err(e) = result {
-        log::warn!("deny lists are not all loaded: {e}");
+        warn(&format_args!("deny lists are not all loaded: {e}"));
     }
+    warned
 }
 
 fn apply(
@@ -325,11 +336,11 @@ fn apply(
     paths: &Paths,
     only: Option<&[String]>,
     gone: Gone,
+    warn: lists::ListNote<'_>,
 ) -> Result<Vec<String>, Failure> {
     let turn = ListTurn::wait(paths, ListKind::Deny);
     let job = ListJob { only, gone, emptied: false };
-    let mut warn = |e: &dyn std::fmt::Display| log::warn!("{e}");
-    let done = lists::apply(guard, paths, &turn, &job, &mut warn, &mut |e| log::info!("{e}"))?;
+    let done = lists::apply(guard, paths, &turn, &job, warn, &mut |e| log::info!("{e}"))?;
     Ok(done.waits)
 }
 

@@ -44,7 +44,7 @@ impl NewSources {
         let heard = packets.hear(&mut |packet| {
             if packet.alarm == Alarm::New {
                 judge.newcomer(now, judge.offender(packet.from), packet.port);
-                dns.look_up(now, judge, packet.from, Some(packet.port));
+                dns.look_up(now, judge, packet.from);
             }
         });
         match heard {

@@ -7,6 +7,7 @@ use crate::base::count::count;
 use crate::base::range::Range;
 use crate::detect::tracker::Tracker;
 use crate::sys::clock;
+use log::Level;
 use std::fmt::Display;
 
 /// Milliseconds between two lines about the same address that must not be banned.
@@ -48,12 +49,19 @@ impl Notes {
         *reported = problem.is_some();
     }
 
-    /// Tells once a day why somebody is not banned.
-    pub(super) fn exempt(&mut self, rule: &str, addr: &Range, hits: u32, why: &str) {
+    /// Tells once a day why somebody is not banned; `say` writes that.
+    pub(super) fn exempt(
+        &mut self,
+        (rule, addr): (&str, &Range),
+        hits: u32,
+        why: &str,
+        say: &mut dyn FnMut(Level, &dyn Display),
+    ) {
         let now = clock::mono();
         self.exempt.retain(|&(_, until)| until > now);
         if self.exempt.iter().all(|(reported, _)| reported != addr) {
-            log::warn!("rule {rule}: {addr} is not banned after {}: it is {why}", count(hits, "hit"));
+            let hits = count(hits, "hit");
+            say(Level::Warn, &format_args!("rule {rule}: {addr} is not banned after {hits}: it is {why}"));
             if self.exempt.len() == EXEMPT {
                 self.exempt.remove(0);
             }

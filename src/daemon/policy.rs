@@ -128,9 +128,6 @@ pub(super) fn of_floods(flood: &FloodSettings) -> ServicePolicy {
 /// What becomes of those whom a DNSBL lists. Whoever begins a connection has not proven its address: such
 /// bans never grow, and are never permanent.
 pub(super) fn of_list(zone: &Zone) -> ServicePolicy {
-    if zone.bantime == Span::Permanent {
-        log::warn!("rbl_{}_bantime=permanent: a list's bans last bantime_max at most", zone.key);
-    }
     let scope = Scope::new(zone.ports.ranges().to_vec(), Transports::Both);
     ServicePolicy {
         name: [LISTED, &zone.key].concat().into(),

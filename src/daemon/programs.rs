@@ -2,9 +2,9 @@
 //! Which programs of others the daemon may ever start: those of the configuration, and those of a backend
 //! that cannot do without. A process that is forked for them before the daemon gives up its rights runs them.
 
-use super::confine::BackendPrograms;
+use super::confine::{BackendPrograms, asks};
 use super::sources;
-use crate::config::{Enabled, Loaded, Settings, Source, load};
+use crate::config::{Confine, Enabled, Loaded, Settings, Source, load};
 use crate::firewall::restore_programs;
 use crate::services::Compiled;
 use crate::sys::alloc::with_arena;
@@ -56,10 +56,17 @@ pub(super) fn of(
     all
 }
 
-/// Forks the process that runs them, if there are any. Why there is none, if there should be one.
+/// Whether resolv.conf is opened for a daemon that may read the one that was there first only: who may read
+/// all that is beside it could read passwords.
+fn opens_resolv_conf(settings: &Settings) -> bool {
+    settings.confine == Confine::Full && settings.dns_servers.is_empty() && asks(settings)
+}
+
+/// Forks the process that runs them, if there are any, or a file is to be opened. Why there is none, if there
+/// should be one.
 pub(super) fn open(conf: &Path, loaded: &Loaded, backend: BackendPrograms) -> Option<String> {
     let all = of(loaded, backend, hook_identity(&loaded.settings));
-    if all.is_empty() {
+    if all.is_empty() && !opens_resolv_conf(&loaded.settings) {
         return None;
     }
     let read = match backend {

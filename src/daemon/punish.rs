@@ -11,6 +11,7 @@ use crate::detect::escalate::{
 use crate::state::record::BanRecord;
 use crate::sys::random;
 use ipnet::IpNet;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// What is known of previous bans.
@@ -21,7 +22,27 @@ pub(super) struct BanPolicy {
     pace: Pace,
     /// The starts of previous bans, for the journal, of all verdicts since the last `clear`.
     starts: Vec<u8>,
+    /// What was over of whom; `None`: no line is ever read again.
+    over: Option<VecDeque<Over>>,
 }
+
+/// What somebody did before a moment is over and done with: it was forgiven then, or banned for. For lines
+/// that are read once more.
+struct Over {
+    who: IpNet,
+    /// Of a ban: stands for its ports.
+    scope: Option<u16>,
+    at: Mono,
+}
+
+impl Over {
+    fn of(who: IpNet, scope: Option<u16>, at: Mono) -> Over {
+        Over { who, scope, at }
+    }
+}
+
+/// Of these at most; the oldest give way.
+const OVER_MAX: usize = 1024;
 
 /// A sentence, with what the journal is to remember of it.
 pub(super) struct RecordedDecision {
@@ -41,7 +62,27 @@ impl BanPolicy {
             levels,
             pace: Pace::new(settings.max_bans_per_minute),
             starts: Vec::new(),
+            over: None,
         }
+    }
+
+    /// Lines may be read again from now on: what is over is kept in mind.
+    pub(super) fn reads_again(&mut self) {
+        self.over.get_or_insert_default();
+    }
+
+    /// No line is read again that was written before.
+    pub(super) fn read_until(&mut self, then: Mono) {
+        self.over.iter_mut().for_each(|all| all.retain(|over| over.at >= then));
+    }
+
+    fn set_over(&mut self, over: Over) {
+        let Some(all) = &mut self.over else { return };
+        all.retain(|old| over.scope.is_some() && over.scope != old.scope || !over.who.contains(&old.who));
+        if all.len() == OVER_MAX {
+            all.pop_front();
+        }
+        all.push_back(over);
     }
 
     /// Takes other settings; whether everything was forgotten for it, so that the journal has to be read
@@ -51,8 +92,8 @@ impl BanPolicy {
         let same = *self.repeat_offenders.terms() == terms(settings, policies)
             && self.levels == settings.ipv6_escalate;
         if !same {
-            let pace = self.pace;
-            *self = BanPolicy { pace, ..BanPolicy::new(settings, policies) };
+            let (pace, over) = (self.pace, self.over.take());
+            *self = BanPolicy { pace, over, ..BanPolicy::new(settings, policies) };
         }
         !same
     }
@@ -92,11 +133,17 @@ impl BanPolicy {
     }
 
     /// Whether something that `who` did so many seconds ago was before a ban of the same ports, be that over
-    /// or not.
+    /// or not, or before it was forgiven.
     pub(super) fn spent(&self, now: Mono, addr: IpNet, policy: &ServicePolicy, age: u64) -> bool {
         // The seconds of the two clocks do not begin at the same moment.
-        let began = self.repeat_offenders.began(now, addr, policy.request.scope);
-        began.is_some_and(|since| since <= age.saturating_add(1))
+        let before = |since: u64| since <= age.saturating_add(1);
+        let scope = policy.request.scope;
+        let mut over = self.over.iter().flatten();
+        self.repeat_offenders.began(now, addr, scope).is_some_and(before)
+            || over.any(|over| {
+                let same = over.scope.is_none_or(|of| of == scope);
+                same && over.who.contains(&addr) && before(now.since(over.at) / 1000)
+            })
     }
 
     /// Whether `who` is banned from the ports of the policy.
@@ -158,11 +205,17 @@ impl BanPolicy {
         decision: &BanDecision,
     ) -> Option<IpNet> {
         self.repeat_offenders.record(now, addr, policy.request.scope, decision);
-        if decision.further { self.parts.banned(now, addr) } else { None }
+        if decision.further {
+            return self.parts.banned(now, addr);
+        }
+        // Nobody else remembers it.
+        self.set_over(Over::of(addr, Some(policy.request.scope), now));
+        None
     }
 
     /// Forgets how often an address, or all that is in a network, was banned.
-    pub(super) fn forget(&mut self, addr: IpNet) {
+    pub(super) fn forget(&mut self, now: Mono, addr: IpNet) {
+        self.set_over(Over::of(addr, None, now));
         self.repeat_offenders.forget(addr);
         self.parts.forget(addr);
     }

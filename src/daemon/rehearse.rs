@@ -8,7 +8,7 @@ use super::policy;
 use super::punish::BanPolicy;
 use super::trust;
 use crate::ban::{Allowed, Scope};
-use crate::base::clock::{Mono, Now, Span, Wall};
+use crate::base::clock::{LineTime, Mono, Now, Span, Wall};
 use crate::base::net::offender;
 use crate::base::range::Range;
 use crate::base::rule_bits::RuleBits;
@@ -209,7 +209,7 @@ impl Rehearsal {
                 return court.request(now, counter, &hit, line, &mut |event| each(at, event));
             }
             // Whose log it is cannot be known here: it is taken for one that only the service writes.
-            let origin = Origin { live: false, attested: true };
+            let origin = Origin { time: LineTime::Stamped, attested: true };
             Knowledge { decider: &court.decider, now }.weigh(&hit, line, origin);
             court.take((now, clock.now), counter, &hit, line, &mut |event| each(at, event));
         })

@@ -6,14 +6,15 @@ use crate::base::build_part::BuildPart;
 use crate::base::clock::{Mono, Now, Span, Wall};
 use crate::base::range::Range;
 use crate::cloud::keyfile;
-use crate::cloud::report::{self, Sending, Target};
+use crate::cloud::report::{self, News, Sending, Target};
 use crate::cloud::reports::{Event, Service, Standing};
 use crate::cloud::session::Trouble;
 use crate::cloud::subject::Subject;
 use crate::config::Settings;
 use crate::dns::name::Name;
-use crate::sys::child::{Child, ChildExit, fork_worker_with};
+use crate::sys::child::{Child, ChildExit};
 use crate::sys::clock;
+use crate::sys::fork::fork_worker;
 use std::path::{Path, PathBuf};
 
 /// Events in memory at most, and so many that they are written down before it is time to report.
@@ -34,16 +35,25 @@ pub(super) struct Reporter {
     /// Bans by hand are reported, too.
     manual: bool,
     events: Vec<Event>,
-    /// The process, and how many of the events it has with it.
-    child: Option<(Child, usize)>,
+    /// The process, and what it has with it.
+    child: Option<(Child, Taken)>,
     due: Option<Mono>,
     /// Nothing is sent before this.
     not_before: Mono,
     /// The trouble that was told.
     told: Option<Trouble>,
-    /// Events without room, told or not.
+    /// Events without room that are not counted in the file yet, and what is.
     lost: u64,
+    dropped: u64,
     is_loss_told: bool,
+}
+
+/// What a process has with it.
+#[derive(Clone, Copy)]
+struct Taken {
+    events: usize,
+    lost: u64,
+    sending: Sending,
 }
 
 impl Reporter {
@@ -120,6 +130,10 @@ impl Reporter {
     /// When the process is to begin.
     pub(super) fn deadline(&self) -> Option<Mono> {
         match &self.child {
+            // It waits for the server; what has no room is to be written down meanwhile.
+            Some((_, Taken { sending: Sending::Due, .. })) if self.events.len() >= PROMPT_EVENTS => {
+                Some(Mono::default())
+            }
             Some(_) => None,
             None if self.events.len() >= PROMPT_EVENTS => Some(Mono::default()),
             None => self.due,
@@ -132,15 +146,18 @@ impl Reporter {
             return;
         }
         let Some(target) = &self.target else { return };
-        let sending = if self.due.is_some_and(|due| due <= now) { Sending::Due } else { Sending::Later };
-        let events = &self.events;
-        let work = &mut || match report::turn(target, events, sending) {
+        // What it was about to do is done again, when it is time.
+        let is_stopped = self.child.take().map(|(child, _)| stop(&child)).is_some();
+        let is_due = !is_stopped && self.due.is_some_and(|due| due <= now);
+        let sending = if is_due { Sending::Due } else { Sending::Later };
+        let (events, lost) = (&self.events, self.lost);
+        let work = &mut || match report::turn(target, News { events, lost }, sending) {
             Ok(false) => 0,
             Ok(true) => BROKEN,
             Err(e) => e.raw_os_error().and_then(|e| u8::try_from(e).ok()).unwrap_or(5) | FAILED,
         };
-        match fork_worker_with(work) {
-            Ok(child) => self.child = Some((child, events.len())),
+        match fork_worker(work) {
+            Ok(child) => self.child = Some((child, Taken { events: events.len(), lost, sending })),
             // Later there may be room for it.
             Err(_) => self.due = Some(now.after(RETRY_INTERVAL)),
         }
@@ -158,7 +175,9 @@ impl Reporter {
                 if status == i32::from(BROKEN) {
                     log::warn!("community cloud: state_dir/reports was damaged; starting over");
                 }
-                self.events.drain(..taken);
+                self.events.drain(..taken.events);
+                self.lost -= taken.lost;
+                self.dropped += taken.lost;
                 self.is_loss_told &= self.events.len() == EVENTS;
                 return self.plan(now);
             }
@@ -206,13 +225,13 @@ impl Reporter {
 
     fn tell_dropped(&mut self, standing: &Standing) {
         let [_, _, dropped] = standing.totals;
-        if dropped > self.lost && !std::mem::replace(&mut self.is_loss_told, true) {
+        if dropped > self.dropped && !std::mem::replace(&mut self.is_loss_told, true) {
             log::warn!(
                 "community cloud: {dropped} reports were dropped: the server refused them too often, or too \
                 many were waiting"
             );
         }
-        self.lost = self.lost.max(dropped);
+        self.dropped = self.dropped.max(dropped);
     }
 
     /// Writes down what is new: the daemon ends.
@@ -220,17 +239,20 @@ impl Reporter {
         if !BuildPart::Cloud.is_in() {
             return;
         }
-        if let Some((child, _)) = self.child.take() {
-            // What it was about to do is done again.
-            child.kill();
-            let _ = child.wait();
-        }
-        if let Some(target) = self.target.as_ref().filter(|_| !self.events.is_empty())
-            && let Err(e) = report::turn(target, &self.events, Sending::Later)
+        // What it was about to do is done again.
+        self.child.take().iter().for_each(|(child, _)| stop(child));
+        let news = News { events: &self.events, lost: self.lost };
+        if let Some(target) = self.target.as_ref().filter(|_| !news.events.is_empty())
+            && let Err(e) = report::turn(target, news, Sending::Later)
         {
             log::warn!("community cloud: {e}: what was not reported is lost");
         }
     }
+}
+
+fn stop(child: &Child) {
+    child.kill();
+    let _ = child.wait();
 }
 
 /// Whom to report to; what is missing is said.

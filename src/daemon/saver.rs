@@ -5,7 +5,8 @@
 use crate::base::bytes::of_path;
 use crate::base::position::Position;
 use crate::state::disk::{self, Failed};
-use crate::sys::child::{self, Child, ChildExit};
+use crate::sys::child::{Child, ChildExit};
+use crate::sys::fork;
 use crate::sys::relay;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ const WAIT: Duration = Duration::from_millis(5);
 /// What is to be written beside the journal.
 #[derive(Default)]
 pub(super) struct SaveWork {
-    /// How far files were read, by their paths.
-    pub(super) places: Vec<(PathBuf, Position)>,
+    /// How far files were read, by their paths, if that is known.
+    pub(super) places: Option<Vec<(PathBuf, Position)>>,
     /// Which ports had a listener, if it is time for that.
     pub(super) ports: Option<String>,
 }
@@ -45,9 +46,10 @@ impl Saver {
         self.again = self.child.is_some();
         if !self.again {
             let (dir, work) = (&self.dir, work());
-            self.child = Some(child::fork_worker_with(&mut || {
+            self.child = Some(fork::fork_worker(&mut || {
                 work.ports.iter().for_each(|text| super::ports::write(dir, text));
-                let all = work.places.iter().map(|(path, position)| (of_path(path), *position));
+                let all = work.places.as_ref();
+                let all = all.map(|all| all.iter().map(|(path, position)| (of_path(path), *position)));
                 disk::save(dir, all).map_or_else(|failed| failed.status(), |()| 0)
             })?);
         }

@@ -4,13 +4,13 @@
 use super::confine::Confined;
 use super::dns::Dns;
 use super::events::BanEvent;
-use super::judge::Judge;
+use super::judge::{Judge, Nearest, Unbanned};
 use super::sources::Sources;
 use crate::ban::WhichBans;
 use crate::base::clock::{Now, Wall};
 use crate::base::line::Line;
 use crate::config::PortRanges;
-use crate::control::proto::{FACTS, KERNEL, ProblemLine, Request, Sight, SightLine};
+use crate::control::proto::{FACTS, KERNEL, ProblemLine, Request, SightLine};
 use crate::control::server::{ControlService, Then, send};
 use crate::input::Tags;
 use crate::sys::syslog;
@@ -45,7 +45,13 @@ impl ControlService for ControlHandler<'_> {
             Request::Status => self.status(to),
             Request::Top => {
                 self.status(to);
-                self.judge.each_offender(self.now.mono, &mut |offender| say(to, offender));
+                let nearest = self.judge.nearest(self.now.mono, None).offenders;
+                self.judge.each_offender(self.now.mono, &nearest, &mut |offender| say(to, offender));
+            }
+            Request::Hits { addr } => {
+                let Nearest { offenders, all } = self.judge.offenders_of(self.now, &addr);
+                self.judge.each_offender(self.now.mono, &offenders, &mut |offender| say(to, offender));
+                say(to, &format_args!("counted {all}"));
             }
             Request::Watch => {
                 self.waits = false;
@@ -77,7 +83,8 @@ impl ControlService for ControlHandler<'_> {
             }
             Request::Unbanned { addr, permanent, was_banned, written } => {
                 let which = if permanent { WhichBans::All } else { WhichBans::Timed };
-                self.judge.unbanned(self.now, (addr.as_ref(), which), was_banned);
+                let what = if was_banned { Unbanned::Banned } else { Unbanned::Free };
+                self.judge.unbanned(self.now, (addr.as_ref(), which), what);
                 self.judge.remember_unban(self.now.wall, (addr.as_ref(), which), written);
                 say(to, &"ok");
                 return Then::Next;
@@ -97,31 +104,32 @@ impl ControlService for ControlHandler<'_> {
 
 impl ControlHandler<'_> {
     fn status(&mut self, to: &UnixStream) {
+        self.judge.refresh(self.now);
         say(to, &format_args!("version {}", env!("CARGO_PKG_VERSION")));
         say(to, &format_args!("pid {}", std::process::id()));
+        if let Some(pid) = self.judge.observer_pid() {
+            say(to, &format_args!("observer {pid}"));
+        }
         say(to, &format_args!("since {}", self.since.0));
         say(to, &format_args!("confined {}", self.confined.text()));
         for (fact, value) in FACTS.iter().zip(self.judge.facts(self.dns.skipped())) {
             say(to, &format_args!("{} {value}", fact.name));
         }
         let (sources, now) = (self.sources, self.now.mono);
-        let mut tag = 1;
-        self.judge.each_rule(now, &mut |rule| {
+        let judge = &*self.judge;
+        let mut at = 0;
+        judge.each_rule(now, &mut |rule| {
             say(to, rule);
             // What the kernel does by itself reads nothing.
             if rule.source != KERNEL {
-                let (sight, text) = match sources.sight(now, Tags(tag)) {
-                    Ok(what) => (Sight::Sees, what),
-                    Err(why) if sources.waits(Tags(tag)) => (Sight::Waits, why),
-                    Err(why) => (Sight::Blind, why),
+                let (sight, found, text) = match judge.seen_elsewhere(at) {
+                    Some((sight, kind, text)) => (sight, kind, text.to_owned()),
+                    None => sources.seen(now, Tags(1 << at)),
                 };
-                let kind = match rule.source {
-                    "auto" => sources.kind(now, Tags(tag)).unwrap_or(""),
-                    kind => kind,
-                };
+                let kind = if rule.source == "auto" { found } else { rule.source };
                 say(to, &SightLine { name: rule.name, kind, sight, text: &text });
             }
-            tag <<= 1;
+            at += 1;
         });
         self.dns.each_list(&mut |list| say(to, list));
         syslog::problems(&mut |at, text| say(to, &ProblemLine { at: at.0, text }));

@@ -7,7 +7,7 @@ use crate::base::clock::Span;
 use crate::base::program::Program;
 use crate::config::{Enabled, Loaded, LogFormat, ServiceRule, Source};
 use crate::detect::{DetectRule, MAX_RULES};
-use crate::dnsbl::{Profile, zones_on};
+use crate::dnsbl::Profile;
 use crate::input::Tags;
 use crate::input::glob::Glob;
 use crate::input::journal::{JournalSource, WantedPrograms};
@@ -55,7 +55,7 @@ pub(super) fn plan(loaded: &Loaded, mut compiled: Compiled) -> SetupPlan {
     if loaded.settings.flood.enabled {
         plan.policies.push(policy::of_floods(&loaded.settings.flood));
     }
-    let lists = zones_on(&loaded.settings).filter(|zone| Profile::of(zone).is_some());
+    let lists = loaded.settings.zones_on().filter(|zone| Profile::of(zone).is_some());
     plan.policies.extend(lists.map(policy::of_list));
     plan
 }

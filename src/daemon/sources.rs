@@ -22,10 +22,12 @@ use crate::input::{Item, Position, Progress, Source, Tags};
 use crate::sys::child::{self, Child};
 use crate::sys::poll::Ready;
 use crate::sys::process;
+use crate::sys::runner::RunProgram;
 pub(super) use sight::SightChange;
 use sight::SourceSight;
 use std::fmt;
-use std::os::fd::BorrowedFd;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Commands at most.
@@ -74,6 +76,13 @@ pub(super) struct Wants {
 }
 
 impl Wants {
+    /// The programs whose output is read, in an order that the same rules always have.
+    pub(super) fn programs(&self) -> Vec<RunProgram> {
+        let programs = self.commands.iter().map(|(argv, _)| argv.clone());
+        let ring = (!self.auto.is_empty() && has_ring()).then(ring);
+        programs.chain(ring).map(|argv| RunProgram { argv, identity: None }).collect()
+    }
+
     /// Adds a command. Two rules with the same one share it.
     pub(super) fn command(&mut self, argv: &[String], tags: Tags) {
         if let Some((_, all)) = self.commands.iter_mut().find(|(known, _)| known == argv) {
@@ -86,14 +95,65 @@ impl Wants {
     }
 }
 
+/// What of the settings says how is read.
+#[derive(Clone)]
+pub(super) struct SourceSettings {
+    run_dir: PathBuf,
+    syslog_udp: Option<SocketAddr>,
+    journal_since: u32,
+    recent: (u32, u32),
+}
+
+impl SourceSettings {
+    pub(super) fn of(settings: &Settings) -> SourceSettings {
+        SourceSettings {
+            run_dir: PathBuf::from(&settings.run_dir),
+            syslog_udp: settings.syslog_udp,
+            journal_since: settings.journal_since,
+            recent: (settings.file_recent_limit, settings.file_recent_window),
+        }
+    }
+
+    /// Where sockets of syslog daemons are, if there are to be some.
+    fn places(&self) -> [Option<SocketPlace>; 2] {
+        let unix = SocketPlace::Unix(syslog::path(&self.run_dir));
+        [Some(unix), self.syslog_udp.map(SocketPlace::Udp)]
+    }
+}
+
+/// Sockets of syslog daemons that are open.
+pub(super) type SyslogSockets = [Option<Syslog>; 2];
+
+/// Opens the sockets that rules want; those that are open stay so.
+pub(super) fn open_sockets(tags: Tags, settings: &SourceSettings, open: &mut SyslogSockets) {
+    for (socket, place) in open.iter_mut().zip(settings.places()) {
+        *socket = open_socket(tags, place, socket.take());
+    }
+}
+
+/// Who opens the sockets of syslog daemons.
+pub(super) enum SocketsFrom {
+    /// This process.
+    Here,
+    /// Another one has: what it gave.
+    Given([Option<OwnedFd>; 2]),
+}
+
 /// What a new configuration may find open.
 #[derive(Default)]
 pub(super) struct KeptSources {
     kmsg: Option<Kmsg>,
-    sockets: [Option<Syslog>; 2],
+    sockets: SyslogSockets,
     commands: Commands,
     ring: bool,
     ending: Vec<Child>,
+}
+
+impl KeptSources {
+    /// These sockets are open, and these programs have not ended yet.
+    pub(super) fn of(sockets: SyslogSockets, ending: Vec<Child>) -> KeptSources {
+        KeptSources { sockets, ending, ..KeptSources::default() }
+    }
 }
 
 /// Commands that run.
@@ -141,20 +201,19 @@ impl Sources {
     /// stays so.
     pub(super) fn open(
         wants: Wants,
-        settings: &Settings,
+        settings: &SourceSettings,
         saved: &[(PathBuf, Position)],
         now: Now,
-        mut kept: KeptSources,
+        (from, mut kept): (SocketsFrom, KeptSources),
     ) -> Sources {
         let (sight, by_itself) = (SourceSight::of(&wants), wants.by_itself);
-        let run_dir = Path::new(&settings.run_dir);
         let programs = Some(wants.journal).filter(|programs| !programs.is_empty());
         let journal = programs
             .zip(JournalSource::dirs())
             .map(|(programs, dirs)| JournalSource::open(dirs, programs, saved, settings.journal_since, now));
         let patterns = wants.globs.iter().filter(|(glob, _)| glob.literal().is_none()).count();
         let mut sources = Sources {
-            tail: Tail::open(wants.globs, recent(settings, patterns), saved, now),
+            tail: Tail::open(wants.globs, recent(settings.recent, patterns), saved, now),
             kmsg: open_kmsg(wants.kmsg, kept.kmsg, saved),
             sockets: kept.sockets,
             journal,
@@ -169,10 +228,11 @@ impl Sources {
         };
         sources.tail.expect_missing(by_itself);
         sources.tail.unwrap(wants.containers);
-        let places =
-            [Some(SocketPlace::Unix(syslog::path(run_dir))), settings.syslog_udp.map(SocketPlace::Udp)];
-        for (socket, place) in sources.sockets.iter_mut().zip(places) {
-            *socket = open_socket(wants.syslog, place, socket.take());
+        match from {
+            SocketsFrom::Given(given) if BuildPart::Observer.is_in() => {
+                sources.take_sockets(settings, given, wants.syslog);
+            }
+            _ => open_sockets(wants.syslog, settings, &mut sources.sockets),
         }
         for (argv, tags) in wants.commands {
             sources.commands.push(kept.commands.take(argv, tags));
@@ -186,7 +246,7 @@ impl Sources {
     }
 
     /// Takes a new configuration.
-    pub(super) fn reopen(&mut self, wants: Wants, settings: &Settings, now: Now) {
+    pub(super) fn reopen(&mut self, wants: Wants, settings: &SourceSettings, now: Now, from: SocketsFrom) {
         let mut places = Vec::new();
         self.positions(&mut |path, position| places.push((path.to_owned(), position)));
         let kept = KeptSources {
@@ -196,7 +256,18 @@ impl Sources {
             ring: self.ring,
             ending: std::mem::take(&mut self.ending),
         };
-        *self = Sources::open(wants, settings, &places, now, kept);
+        *self = Sources::open(wants, settings, &places, now, (from, kept));
+    }
+
+    /// Takes sockets that another process has opened, unless it has them already.
+    fn take_sockets(&mut self, settings: &SourceSettings, given: [Option<OwnedFd>; 2], tags: Tags) {
+        for ((socket, place), given) in self.sockets.iter_mut().zip(settings.places()).zip(given) {
+            let same =
+                socket.take().filter(|_| given.is_some()).filter(|old| Some(old.place()) == place.as_ref());
+            let new = || given.zip(place).map(|(fd, place)| Syslog::lent(place, fd, tags));
+            *socket = same.or_else(new);
+            socket.iter_mut().for_each(|socket| socket.set_tags(tags));
+        }
     }
 
     /// The source of a slot.
@@ -228,6 +299,11 @@ impl Sources {
     /// When to drain even if nothing is readable; a moment that has passed means now.
     pub(super) fn deadline(&self) -> Option<Mono> {
         (0..MAX).filter_map(|slot| self.due(slot)).chain(self.sight.deadline()).min()
+    }
+
+    /// Whether a source was left before all was read that it had.
+    pub(super) fn has_more(&self) -> bool {
+        self.more.contains(&true)
     }
 
     fn due(&self, slot: usize) -> Option<Mono> {
@@ -314,6 +390,11 @@ impl Sources {
     /// Whether something was opened since the last call that has a position of its own.
     pub(super) fn take_opened(&mut self) -> bool {
         self.tail.take_opened()
+    }
+
+    /// Begins with what is followed from its end on only.
+    pub(super) fn open_ends(&mut self) {
+        self.tail.open_ends();
     }
 
     /// How far each source has read: what [`Sources::open`] wants next time. Files go by their path, which
@@ -407,14 +488,13 @@ fn open_socket(tags: Tags, place: Option<SocketPlace>, previous: Option<Syslog>)
 }
 
 /// What is kept open of each of so many `patterns` of names.
-fn recent(settings: &Settings, patterns: usize) -> Recent {
+fn recent((limit, window): (u32, u32), patterns: usize) -> Recent {
     const LEAST: usize = 16;
-    let limit = usize::try_from(settings.file_recent_limit).unwrap_or(usize::MAX);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     // 0 says: no limit but that of the system. A file that rests may be kept beside as many that do not.
     let room = (process::files_max() / 2).saturating_sub(OTHER_FILES) / patterns.max(1);
     let room = room.max(LEAST);
     let limit = if limit == 0 { usize::MAX } else { limit }.min(room);
-    let window =
-        if settings.file_recent_window == 0 { u64::MAX } else { u64::from(settings.file_recent_window) };
+    let window = if window == 0 { u64::MAX } else { u64::from(window) };
     Recent { limit, window }
 }

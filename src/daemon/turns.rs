@@ -2,9 +2,11 @@
 //! The daemon's poll loop: what it waits for, in the order in which it is served. Nothing ticks.
 
 use super::heal::RulesetState;
+use super::observer_link::ObserverLink;
 use super::serve::{ControlHandler, say};
 use super::slot::{Slot, Turn, pass, room, sleep};
 use super::{Daemon, sources};
+use crate::base::build_part::BuildPart;
 use crate::base::clock::{Mono, Now};
 use crate::control::server::Server;
 use crate::sys::poll::Ready;
@@ -18,7 +20,7 @@ const TRIM: u64 = 2000;
 
 /// Everything that the daemon waits for. What is before a ban, so that it is right: signals, the tables, who
 /// must not be banned. Then what bans. Then everybody who has time.
-static SLOTS: [Slot<Daemon>; 13] = [
+static SLOTS: [Slot<Daemon>; 15] = [
     Slot::new(Daemon::obey).on(|on, _| Some(on.signals.as_fd())),
     // Whoever is banned now is banned in a table that is there.
     Slot::new(Daemon::repair).at(|on| on.heal.deadline()).always(),
@@ -29,6 +31,9 @@ static SLOTS: [Slot<Daemon>; 13] = [
     Slot::new(Daemon::read_ready)
         .on_each(sources::MAX, |on, at| on.sources.fd(at))
         .at(|on| on.sources.deadline()),
+    // The same, where another process reads; and what that wants to have run.
+    Slot::new(Daemon::hear_observer).on(|on, _| on.judge.observer_fd()).at(|on| on.judge.observer_due()),
+    Slot::new(Daemon::serve_observer).on(|on, _| on.judge.desk_fd()),
     Slot::new(Daemon::keep).at(|on| if on.compacts { Some(Mono::default()) } else { on.save_at }),
     // Who sends through our socket.
     Slot::new(Daemon::relay).on(|on, _| on.judge.relay_fd()),
@@ -56,6 +61,7 @@ impl Daemon {
             let now = clock::now();
             self.unchanged = false;
             let Some(happened) = pass(&SLOTS, self, now, &ready) else { return };
+            self.judge.follow_watchers(now);
             // Once after whatever happened, not while more of it comes: then nothing wakes us any more. What
             // a question took that found nothing is given back with it.
             let idle = self.unchanged && !happened;
@@ -80,11 +86,14 @@ impl Daemon {
                     let _ = self.reload(&mut |_| ());
                 }
                 Ok(Some(Wish::Report)) => {
-                    self.sources.report();
+                    let now = clock::now();
+                    self.sources_report(now);
+                    self.judge.refresh(now);
                     self.judge.report();
                 }
                 Ok(Some(Wish::Child)) => {
                     self.sources.child_ended();
+                    self.judge.observer_child_ended(clock::now());
                     self.lists.child_ended();
                     self.saved();
                     self.judge.events().hooks.turn(clock::mono());
@@ -101,6 +110,10 @@ impl Daemon {
     fn repair(&mut self, now: Now, _: &[Ready]) -> Turn {
         let found = self.heal.probe(now, &mut self.judge);
         self.unchanged = found == RulesetState::Same;
+        if self.heal.take_allow() {
+            let allowed = self.lists.reread(now.mono, self.judge.guard());
+            self.judge.refill_allowed(allowed);
+        }
         let anew = self.heal.take_lists(self.judge.counted.reasserted);
         if anew || found == RulesetState::Repaired {
             self.lists.load_all();
@@ -137,8 +150,37 @@ impl Daemon {
 
     fn read_ready(&mut self, now: Now, ready: &[Ready]) -> Turn {
         self.read(now, Some(ready));
+        self.look_up_first_hits(now);
+        Turn::Done
+    }
+
+    fn look_up_first_hits(&mut self, now: Now) {
         while let Some(addr) = self.judge.take_first_hit() {
-            self.dns.look_up(now, &mut self.judge, addr, None);
+            self.dns.look_up(now, &mut self.judge, addr);
+        }
+    }
+
+    /// Hears what the process that reads lines says, or starts it again.
+    fn hear_observer(&mut self, now: Now, ready: &[Ready]) -> Turn {
+        if !BuildPart::Observer.is_in() {
+            return Turn::Done;
+        }
+        if ready == [Ready::No] {
+            self.start_observer(now);
+        } else {
+            self.judge.hear(now);
+        }
+        self.after_reading(now);
+        self.judge.look_after_observer(now);
+        // One that has handed over is followed at once.
+        self.start_observer(now);
+        self.look_up_first_hits(now);
+        Turn::Done
+    }
+
+    fn serve_observer(&mut self, now: Now, _: &[Ready]) -> Turn {
+        if let Some(Err(e)) = self.judge.observer().map(ObserverLink::serve) {
+            self.judge.lose_observer(now, e.into());
         }
         Turn::Done
     }
@@ -146,7 +188,11 @@ impl Daemon {
     /// Writes what is due.
     fn keep(&mut self, now: Now, _: &[Ready]) -> Turn {
         if self.save_at.is_some_and(|at| at <= now.mono) {
-            self.save_in_worker();
+            if self.state_sync.is_some() {
+                self.save_in_worker();
+            } else {
+                self.ask_places(now);
+            }
         }
         if self.compacts {
             self.compacts = self.judge.compact(now);

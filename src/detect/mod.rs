@@ -10,6 +10,7 @@ mod attempts;
 mod colour;
 pub mod escalate;
 mod extract;
+pub mod hand_over;
 pub mod header;
 mod line;
 pub mod observe;

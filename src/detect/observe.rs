@@ -7,7 +7,7 @@ use super::tracker::{Attempt, Limits, Tracker};
 use super::webscan::{Excess, Webscan};
 use super::wide::Wide;
 use super::{DetectRule, Detector, Hit};
-use crate::base::clock::Mono;
+use crate::base::clock::{LineTime, Mono};
 use crate::base::line::shown;
 use crate::base::net::offender;
 use crate::base::rule_bits::RuleBits;
@@ -21,11 +21,12 @@ pub const LINE_KEPT: usize = 200;
 /// Bytes of lines that wait with them.
 const LINES: usize = 8 * 1024;
 /// Why a wider network is accused.
-const SPREAD: &str = "hits of many of its prefixes";
+pub const SPREAD: &str = "hits of many of its prefixes";
 /// One place for wider networks beside so many for sources.
 const WIDE_PART: usize = 4;
 
 /// What somebody has done.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Offence {
     /// Who: an address, a prefix of IPv6, or a wider network.
     pub source: IpNet,
@@ -66,8 +67,8 @@ impl Offence {
 
 /// What has to be known of sources beside what they do.
 pub trait KnownSources {
-    /// Who answers for what an address does.
-    fn source(&self, addr: IpAddr) -> IpNet;
+    /// Who answers for what an address does, in the eyes of a rule.
+    fn source(&self, addr: IpAddr, rule: u16) -> IpNet;
 
     /// Whether something that a source did so many seconds ago was before a ban for this rule.
     fn is_spent(&self, source: IpNet, rule: u16, age: u64) -> bool;
@@ -78,8 +79,8 @@ pub trait KnownSources {
     /// Takes in who may have written the line of a hit.
     fn weigh(&self, hit: &Hit, line: &[u8], origin: Origin);
 
-    /// Seconds since a line was written, if that was while nobody read.
-    fn age(&self, hit: &Hit, line: &[u8]) -> u64;
+    /// Seconds since a line was written that may have been read before, or was there already.
+    fn age(&self, hit: &Hit, line: &[u8], origin: Origin) -> u64;
 }
 
 /// Who hears of hits while they are counted.
@@ -104,10 +105,12 @@ pub struct Observer {
 
 /// Counts hits, of each source for each rule.
 pub struct HitCounter {
+    /// Secret; the same for as long as there is one.
+    key: [u64; 2],
     limits: Vec<Limits>,
     /// Of addresses and prefixes.
     pub tracker: Tracker,
-    wide: Wide,
+    pub(super) wide: Wide,
     /// Of requests.
     pub webscan: Webscan,
     ipv6_prefix: u8,
@@ -120,8 +123,8 @@ pub struct HitCounter {
 /// What lines are, beside what they say.
 #[derive(Clone, Copy)]
 pub struct Origin {
-    /// They were written just now; others are timed by their stamps.
-    pub live: bool,
+    /// When they were written.
+    pub time: LineTime,
     /// Only the service that they are about, and root, can have written them.
     pub attested: bool,
 }
@@ -138,6 +141,7 @@ impl Observer {
         key: [u64; 2],
     ) -> Observer {
         let counter = HitCounter {
+            key,
             webscan: Webscan::new(&rules, key),
             tracker: Tracker::new(slots, &limits, key),
             wide: Wide::new(slots / WIDE_PART, &limits, key),
@@ -155,13 +159,12 @@ impl Observer {
         now: Mono,
         (rules, limits): (Vec<DetectRule>, Vec<Limits>),
         ipv6_prefix: u8,
-        key: [u64; 2],
         map: &dyn Fn(u16) -> Option<u16>,
     ) {
-        let HitCounter { tracker, wide, webscan, .. } = &mut self.counter;
+        let HitCounter { tracker, wide, webscan, key, .. } = &mut self.counter;
         tracker.remap(now, &limits, map);
         wide.remap(now, &limits, map);
-        let old = std::mem::replace(webscan, Webscan::new(&rules, key));
+        let old = std::mem::replace(webscan, Webscan::new(&rules, *key));
         webscan.take_over(old);
         let counts = *self.detector.counts();
         self.detector = Detector::new(rules);
@@ -181,7 +184,7 @@ impl Observer {
         let Observer { detector, counter } = self;
         detector.block(wanted, lines, &mut |_, line, hit| {
             known.weigh(&hit, line, origin);
-            let age = (!origin.live).then(|| known.age(&hit, line));
+            let age = (origin.time != LineTime::Now).then(|| known.age(&hit, line, origin));
             counter.hit(now, &hit, (line, age), known, listener);
         });
     }
@@ -242,7 +245,7 @@ impl HitCounter {
         listener: &mut dyn Listener,
     ) {
         let Some(limits) = self.limits.get(usize::from(hit.rule)).copied() else { return };
-        let source = known.source(hit.addr);
+        let source = known.source(hit.addr, hit.rule);
         if hit.success {
             if let Some(name) = hit.name(text) {
                 self.tracker.success(hit.rule, source, name);

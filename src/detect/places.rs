@@ -65,6 +65,11 @@ impl NetKey {
         Sip::new(key).word((a << 32) | b).word((c << 32) | d).finish(self.kind.into(), 20)
     }
 
+    /// Likewise, if it is one with nothing behind its prefix.
+    pub(super) fn exact_net(self) -> Option<IpNet> {
+        self.net().filter(|net| NetKey::of(net.trunc()) == self)
+    }
+
     /// The words of the address.
     pub(super) fn words(self) -> [u32; 4] {
         self.words
@@ -159,6 +164,17 @@ impl OffenderTable {
                 place.fill(0);
             }
         }
+    }
+
+    /// Words of a place.
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Every place that is taken.
+    pub(super) fn taken(&self) -> impl Iterator<Item = &[u32]> {
+        let stride = self.stride.max(1);
+        self.words.chunks_exact(stride).filter(|place| place.first().is_some_and(|&tag| tag != 0))
     }
 
     /// Where the eight places that `key` may take begin.

@@ -272,10 +272,13 @@ impl Tracker {
     }
 
     /// Calls `each` with rule, address, hits within findtime and the time of the last one, for every offender
-    /// that has any, in no order. Where maxretry is beyond 32 the time of the last hit is up to findtime/16
-    /// early.
-    pub fn for_each(&self, now: Mono, each: &mut dyn FnMut(u16, IpNet, u32, Mono)) {
-        for (at, place) in (0..).step_by(self.stride).zip(self.words.chunks_exact(self.stride)) {
+    /// that has any, in no order; only for a few, `one` among them, if that is given. Where maxretry is
+    /// beyond 32 the time of the last hit is up to findtime/16 early.
+    pub fn for_each(&self, now: Mono, one: Option<IpNet>, each: &mut dyn FnMut(u16, IpNet, u32, Mono)) {
+        let from = one.map_or(0, |one| self.set(NetKey::of(one)));
+        let places = one.map_or(usize::MAX, |_| WAYS);
+        let words = self.words.get(from..).unwrap_or_default().chunks_exact(self.stride).take(places);
+        for (at, place) in (from..).step_by(self.stride).zip(words) {
             let Some(addr) = NetKey::stored(place).and_then(NetKey::net) else { continue };
             let count = self.live(at, now);
             if count > 0 {
@@ -355,6 +358,44 @@ impl Tracker {
         if hits.len > 0 {
             write(key, head, rule, hits.len);
         }
+    }
+
+    /// Calls `each` with what is remembered of everybody, in no order, for a table with the same rules: the
+    /// time 0 of the rule, and the words of the place.
+    pub(super) fn hand_over(&self, now: Mono, each: &mut dyn FnMut(u64, &[u32])) {
+        for (at, place) in (0..).step_by(self.stride).zip(self.words.chunks_exact(self.stride)) {
+            let Some((rule, ..)) = self.stored(at) else { continue };
+            if now.since(Mono(self.last(at))) >> rule.shift < rule.limits.memory().into() {
+                each(rule.base, place);
+            }
+        }
+    }
+
+    /// Takes in what a table with the same rules had of somebody, who is not here yet. Nothing has to be true
+    /// of it: `None` for what is no such place. No hit is later than now, and none makes a verdict of its
+    /// own.
+    pub(super) fn take_in(&mut self, now: Mono, base: u64, place: &[u32]) -> Option<()> {
+        let key = NetKey::stored(place).filter(|_| place.len() == self.stride)?;
+        let (rule, len) = tag_parts(*place.first()?);
+        // The clock of the rule may have to go on first.
+        self.tick(now, rule)?;
+        let own = *self.rules.get(usize::from(rule))?;
+        let set = self.set(key.exact_net().map(NetKey::of)?);
+        if self.find(set, tag(key, rule), key).is_some() {
+            return None;
+        }
+        let at = self.make_room(set, now);
+        window::each(own.limits, len, place.get(HEAD..)?, |hit, n| {
+            let millis = base.saturating_add(u64::from(hit.time) << own.shift).min(now.0);
+            self.put_back(at, key, rule, (millis, hit), n);
+        });
+        self.used += usize::from(self.words.get(at).is_some_and(|&tag| tag != 0));
+        Some(())
+    }
+
+    /// Goes on from a table that had so many give way.
+    pub(super) fn go_on_from(&mut self, evicted: u64) {
+        self.evicted = evicted;
     }
 
     /// Where the eight places that `key` may take begin.

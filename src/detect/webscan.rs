@@ -18,7 +18,7 @@ mod counters;
 use super::DetectRule;
 use super::access::HttpRequest;
 use super::path::Path;
-use super::places::OffenderTable;
+use super::places::{HEAD, NetKey, OffenderTable};
 use crate::base::clock::{Mono, Span};
 use crate::base::siphash::sip13;
 use crate::base::webscan::{Statuses, Threshold, WebscanSettings as Settings};
@@ -31,6 +31,7 @@ use std::fmt::Write as _;
 use std::ops::Range;
 
 /// What an address did to be banned, or to be told of.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Excess {
     /// What was too much, for people.
     pub reason: String,
@@ -111,6 +112,19 @@ impl Webscan {
         self.exceeded
     }
 
+    /// Calls `each` with a rule and what is remembered of somebody for it, for tables with the same rules and
+    /// the same key.
+    pub(super) fn hand_over(&self, now: Mono, each: &mut dyn FnMut(u16, &[u32])) {
+        for (rule, table) in (0..).zip(&self.tables) {
+            table.iter().for_each(|table| table.hand_over(now, &mut |place| each(rule, place)));
+        }
+    }
+
+    /// Takes that in; `None` for what is no such thing.
+    pub(super) fn take_in(&mut self, now: Mono, rule: u16, place: &[u32]) -> Option<()> {
+        self.tables.get_mut(usize::from(rule))?.as_mut()?.take_in(now, place)
+    }
+
     /// Forgets an address; of a network, every address in it.
     pub fn forget(&mut self, addr: IpNet) {
         for table in self.tables.iter_mut().flatten() {
@@ -170,6 +184,24 @@ impl ThresholdTable {
             needs,
             places: OffenderTable::new(slots, stride, key),
         }
+    }
+
+    fn hand_over(&self, now: Mono, each: &mut dyn FnMut(&[u32])) {
+        let (time, over) = (now.0 >> self.shift, self.longest.min(self.idle));
+        let known = |place: &&[u32]| time.saturating_sub(last(place)) <= over;
+        self.places.taken().filter(known).for_each(each);
+    }
+
+    /// Whatever it holds, it is not later than now: it ends.
+    fn take_in(&mut self, now: Mono, place: &[u32]) -> Option<()> {
+        let addr = NetKey::stored(place)?.exact_net()?;
+        let is_known = self.places.get(addr).is_some();
+        if is_known || place.len() != self.places.stride() || last(place) > now.0 >> self.shift {
+            return None;
+        }
+        let own = self.places.place(addr, 0, &|place| u64::from(place.get(NEAR).copied().unwrap_or(0)));
+        own.iter_mut().zip(place).skip(HEAD).for_each(|(own, word)| *own = *word);
+        Some(())
     }
 
     fn request(&mut self, now: Mono, addr: IpNet, line: &[u8], request: &HttpRequest) -> Option<Excess> {

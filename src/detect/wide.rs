@@ -43,6 +43,16 @@ impl Wide {
         self.0.forget(addr);
     }
 
+    /// What is remembered of everybody: see [`Tracker::hand_over`].
+    pub(super) fn hand_over(&self, now: Mono, each: &mut dyn FnMut(u64, &[u32])) {
+        self.0.hand_over(now, each);
+    }
+
+    /// Takes that in: see [`Tracker::take_in`].
+    pub(super) fn take_in(&mut self, now: Mono, base: u64, place: &[u32]) -> Option<()> {
+        self.0.take_in(now, base, place)
+    }
+
     /// Takes over new rules: see [`Tracker::remap`].
     pub fn remap(&mut self, now: Mono, rules: &[Limits], map: &dyn Fn(u16) -> Option<u16>) {
         let levels = count();
@@ -53,6 +63,13 @@ impl Wide {
 /// Whether an IPv6 network has, or is in, one of those in which addresses count alone.
 fn counts_alone(addr: &Ipv6Net) -> bool {
     SINGLE.iter().any(|net| *net != OF_ONE && (net.contains(addr) || addr.contains(net)))
+}
+
+/// Whether hits are counted for such a network.
+#[must_use]
+pub fn is_counted(net: IpNet) -> bool {
+    let IpNet::V6(net) = net else { return false };
+    LEVELS.iter().any(|(len, ..)| *len == net.prefix_len()) && !counts_alone(&net)
 }
 
 fn count() -> u16 {

@@ -1,6 +1,8 @@
 //! The Domain Name System, as much of it as mef asks and is told: names and messages in wire form, with hard
 //! bounds and without allocation.
 
+#[cfg(test)]
+mod captured_tests;
 pub mod client;
 #[cfg(test)]
 mod client_tests;

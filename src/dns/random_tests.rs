@@ -35,7 +35,7 @@ pub(super) fn their(name: &Name) -> TheirName<Vec<u8>> {
 /// What of a record both must see in the same way.
 pub(super) type Seen = (Vec<u8>, u16, u16, u32, usize);
 
-fn ours(message: Message<'_>) -> Option<Vec<Seen>> {
+pub(super) fn ours(message: Message<'_>) -> Option<Vec<Seen>> {
     let seen = |r: Record<'_>| (r.name.wire().to_vec(), r.kind, r.class, r.ttl, r.data.len());
     message.records().map(|record| record.ok().map(seen)).collect()
 }

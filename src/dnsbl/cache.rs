@@ -16,8 +16,8 @@ const WAYS: usize = 8;
 pub enum Known {
     /// It is being asked.
     Asked,
-    /// The list has it.
-    Listed,
+    /// The list has it, with this code of 127.0.0.0/8: its last three bytes, for which there is room.
+    Listed([u8; 3]),
     /// The list has it not.
     Clean,
     /// There was no answer that counts.
@@ -67,11 +67,11 @@ impl Cache {
         self.entries.get_mut(set * WAYS..(set + 1) * WAYS).unwrap_or_default()
     }
 
-    /// What a list said of an address, if that still holds.
-    pub fn get(&mut self, now: Mono, list: u8, addr: IpAddr) -> Option<Known> {
-        let hash = self.hash(list, addr);
-        let found = self.ways(hash).iter().find(|entry| entry.hash == hash && entry.until > secs(now));
-        found.map(|entry| entry.known)
+    /// What a list said of an address, if that still holds, and for how many seconds it does.
+    pub fn get(&mut self, now: Mono, list: u8, addr: IpAddr) -> Option<(Known, u32)> {
+        let (hash, now) = (self.hash(list, addr), secs(now));
+        let found = self.ways(hash).iter().find(|entry| entry.hash == hash && entry.until > now);
+        found.map(|entry| (entry.known, entry.until - now))
     }
 
     /// Notes what a list said, for so many seconds.
@@ -100,8 +100,9 @@ mod tests {
         let now = Mono(5000);
         assert_eq!(cache.get(now, 0, addr), None);
         cache.put(now, 0, addr, Known::Asked, 5);
-        cache.put(now, 0, addr, Known::Listed, 60);
-        assert_eq!(cache.get(now.after(59_999), 0, addr), Some(Known::Listed));
+        cache.put(now, 0, addr, Known::Listed([0, 0, 2]), 60);
+        assert_eq!(cache.get(now.after(59_999), 0, addr), Some((Known::Listed([0, 0, 2]), 1)));
+        assert_eq!(size_of::<CacheEntry>(), 16);
         assert_eq!(cache.get(now.after(60_000), 0, addr), None);
         assert_eq!(cache.get(now, 1, addr), None);
         assert_eq!(cache.get(now, 0, "20.0.0.2".parse().unwrap()), None);
@@ -113,7 +114,7 @@ mod tests {
         let addr = |n: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(n));
         for n in 0..100_000 {
             cache.put(Mono(n.into()), 0, addr(n), Known::Clean, 900);
-            assert_eq!(cache.get(Mono(n.into()), 0, addr(n)), Some(Known::Clean));
+            assert_eq!(cache.get(Mono(n.into()), 0, addr(n)), Some((Known::Clean, 900)));
         }
         let still = (0..100_000).filter(|&n| cache.get(Mono(100_000), 0, addr(n)).is_some()).count();
         assert!((PLACES / 2..=PLACES).contains(&still), "{still}");

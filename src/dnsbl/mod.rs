@@ -1,26 +1,30 @@
 #![forbid(unsafe_code)]
 //! DNSBLs: which addresses are looked up in which lists, and what follows from the answers. Does no I/O:
 //! questions are taken from it, answers given to it. Bounded in everything: addresses that wait, questions a
-//! second, what is remembered. What has no room is left out, which means that nobody is banned for it.
+//! second, what is remembered. What has no room is left out, which means that nobody is banned for it until
+//! it comes again. A list that does not answer takes little room from the others.
 
+mod anew;
 mod cache;
 mod profile;
 mod verdict;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
 
+pub use anew::{Anew, Missed};
 pub use profile::{Counts, Profile, State, TESTS, Unreliable};
 pub use verdict::{Refusal, Verdict, text_of};
 
 use crate::base::clock::Mono;
-use crate::config::{Settings, Zone};
 use crate::dns::client::Trouble;
 use crate::dns::name::Name;
 use crate::dns::packet::{Message, kind};
 use cache::{Cache, Known};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
+use waiting::Waiting;
 
 /// Addresses that wait to be looked up.
 const WAITING: usize = 64;
@@ -28,8 +32,8 @@ const WAITING: usize = 64;
 const RATE: u64 = 200;
 /// Milliseconds that the text of a listing is waited for at most: the ban waits with it.
 const TEXT: u64 = 1000;
-/// Seconds after which a question that never came back is forgotten.
-const LOST: u32 = 300;
+/// Questions in flight that host names have.
+pub const HOST_FLIGHTS: usize = 4;
 
 /// What is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,17 +87,8 @@ pub enum Finding {
     Listed(IpAddr, String),
     /// The list's state is another one.
     Changed,
-    /// It has begun not to answer, or answers again.
-    Silent(Option<Trouble>),
-}
-
-/// An address that waits.
-#[derive(Clone, Copy)]
-struct Waiting {
-    addr: IpAddr,
-    port: Option<u16>,
-    /// The lists that are still to be asked, a bit each.
-    lists: u16,
+    /// Likewise; with this it has begun not to answer, or answers again.
+    Silent(IpAddr, Verdict),
 }
 
 /// Lists, and what is to be asked.
@@ -105,19 +100,16 @@ pub struct Dnsbl {
     texts: VecDeque<(u8, IpAddr, Ipv4Addr)>,
     /// Test entries that are to be asked for, a bit each, of each list.
     tests: Vec<u8>,
+    /// Questions of each list that are in flight.
+    flights: Vec<u8>,
     /// Questions that may be sent now, and when that was reckoned.
     allowance: (u64, Mono),
     /// Lists that do not answer, a bit each.
     silent: u16,
     /// Addresses that were left out.
     skipped: u64,
-}
-
-/// The lists that are on, that of the cloud behind the others.
-pub fn zones_on(settings: &Settings) -> impl Iterator<Item = &Zone> {
-    let zones = settings.zones.iter().filter(|zone| settings.rbl_enabled && zone.enabled);
-    let cloud = Some(&settings.cloud.lookup).filter(|zone| zone.enabled);
-    zones.chain(cloud).filter(|zone| !zone.zone.is_empty())
+    /// Who is to be reported again.
+    anew: Anew,
 }
 
 impl Dnsbl {
@@ -126,6 +118,7 @@ impl Dnsbl {
     pub fn new(profiles: Vec<Profile>, key: [u64; 2], now: Mono) -> Dnsbl {
         Dnsbl {
             tests: vec![0; profiles.len()],
+            flights: vec![0; profiles.len()],
             profiles,
             cache: Cache::new(key),
             waiting: VecDeque::with_capacity(WAITING),
@@ -133,6 +126,7 @@ impl Dnsbl {
             allowance: (RATE, now),
             silent: 0,
             skipped: 0,
+            anew: Anew::Some(Vec::new()),
         }
     }
 
@@ -148,31 +142,22 @@ impl Dnsbl {
         self.skipped
     }
 
-    /// Has an address looked up where that was not done within the time that answers hold. Without a port all
-    /// lists are asked. Returns a list that is known to have it: it need not be asked again.
-    pub fn look_up(&mut self, now: Mono, addr: IpAddr, port: Option<u16>) -> Option<u8> {
-        let (mut lists, mut listed) = (0u16, None);
-        for (number, profile) in (0..).zip(&self.profiles) {
-            if !profile.wants(addr, port) && !profile.may_want(port) {
-                continue;
-            }
-            match self.cache.get(now, number, addr) {
-                None => lists |= 1 << number,
-                Some(Known::Listed) => listed = listed.or(Some(number)),
-                Some(_) => {}
-            }
-        }
-        if lists != 0 {
-            if self.waiting.len() == WAITING {
-                self.skipped += 1;
-                return listed;
-            }
-            for number in (0..).take(self.profiles.len()).filter(|number| lists >> number & 1 == 1) {
-                self.cache.put(now, number, addr, Known::Asked, LOST);
-            }
-            self.waiting.push_back(Waiting { addr, port, lists });
-        }
-        listed
+    /// Who is to be reported again, since this was last asked.
+    pub fn take_anew(&mut self) -> Option<Anew> {
+        let some = !matches!(&self.anew, Anew::Some(missed) if missed.is_empty());
+        some.then(|| std::mem::replace(&mut self.anew, Anew::Some(Vec::new())))
+    }
+
+    /// Whether so many are to be reported again that it is time to say so.
+    #[must_use]
+    pub fn has_many_anew(&self) -> bool {
+        matches!(&self.anew, Anew::Some(missed) if missed.len() >= WAITING)
+    }
+
+    /// Other name servers are asked from now on: lists that were not heard of are tested again.
+    pub fn servers_changed(&mut self, now: Mono) {
+        let unheard = |profile: &&mut Profile| matches!(profile.state, State::Waits(Some(_)));
+        self.profiles.iter_mut().filter(unheard).for_each(|profile| profile.test_at = now);
     }
 
     /// When something is to be done although nobody has answered.
@@ -208,11 +193,15 @@ impl Dnsbl {
         }
         let question = self.next_test().or_else(|| self.next_text()).or_else(|| self.next_addr(now))?;
         self.allowance.0 -= 1;
+        if let Some(flights) = self.flights.get_mut(usize::from(question.ask.list)) {
+            *flights = flights.saturating_add(1);
+        }
         Some(question)
     }
 
     fn next_test(&mut self) -> Option<Question> {
-        let (list, bits) = (0u8..).zip(&mut self.tests).find(|(_, bits)| **bits != 0)?;
+        let list = (0u8..).zip(&self.tests).find(|(list, bits)| **bits != 0 && self.has_share(*list))?.0;
+        let bits = self.tests.get_mut(usize::from(list))?;
         let number = bits.trailing_zeros();
         *bits &= *bits - 1;
         let profile = self.profiles.get(usize::from(list))?;
@@ -222,35 +211,11 @@ impl Dnsbl {
     }
 
     fn next_text(&mut self) -> Option<Question> {
-        let (list, addr, code) = self.texts.pop_front()?;
+        let at = self.texts.iter().position(|(list, ..)| self.has_share(*list))?;
+        let (list, addr, code) = self.texts.remove(at)?;
         let profile = self.profiles.get(usize::from(list))?;
         let ask = Ask { list, what: What::Text(addr, code) };
         profile.question(ask, addr, kind::TXT, profile.timeout.min(TEXT))
-    }
-
-    fn next_addr(&mut self, now: Mono) -> Option<Question> {
-        // Whoever comes before the tests are over waits for them.
-        while let Some(first) = self.waiting.front_mut() {
-            let (addr, port) = (first.addr, first.port);
-            let next = (0u8..)
-                .zip(&self.profiles)
-                .find(|(list, profile)| first.lists >> list & 1 == 1 && !profile.may_want(port));
-            let Some((list, profile)) = next else {
-                if first.lists != 0 {
-                    return None;
-                }
-                self.waiting.pop_front();
-                continue;
-            };
-            first.lists &= !(1 << list);
-            if profile.wants(addr, port) {
-                let ask = Ask { list, what: What::Addr(addr) };
-                return profile.question(ask, addr, kind::A, profile.timeout);
-            }
-            // It turned out not to be asked: what is not known may be asked later.
-            self.cache.put(now, list, addr, Known::Failed, 1);
-        }
-        None
     }
 
     /// Takes in what came of a question, and says what follows.
@@ -262,10 +227,16 @@ impl Dnsbl {
         answer: Result<Message<'_>, Trouble>,
     ) -> Finding {
         let Some(profile) = self.profiles.get_mut(usize::from(ask.list)) else { return Finding::Nothing };
+        if let Some(flights) = self.flights.get_mut(usize::from(ask.list)) {
+            *flights = flights.saturating_sub(1);
+        }
         match ask.what {
             What::Test(number) => {
-                let verdict = profile.verdict(answer);
+                let (verdict, previous) = (profile.verdict(answer), profile.state);
                 let changed = profile.tested(now, usize::from(number), verdict);
+                if changed && profile.state == State::On && previous != State::Waits(None) {
+                    self.anew = Anew::All;
+                }
                 if changed { Finding::Changed } else { Finding::Nothing }
             }
             What::Text(addr, code) => {
@@ -273,33 +244,46 @@ impl Dnsbl {
                 let text = text.unwrap_or_else(|| code.to_string());
                 Finding::Listed(addr, ["listed by ", &profile.name, ": ", &text].concat())
             }
-            What::Addr(addr) => {
-                let verdict = profile.verdict(answer);
-                let [positive, negative, failed] = profile.ttls;
-                let (known, ttl) = match verdict {
-                    Verdict::Listed(_) => (Known::Listed, positive),
-                    Verdict::Clean | Verdict::Other(_) => (Known::Clean, negative),
-                    _ => (Known::Failed, failed),
-                };
-                let changed = profile.answered(verdict, took);
-                self.cache.put(now, ask.list, addr, known, ttl);
-                if changed {
-                    return Finding::Changed;
-                }
-                if let Verdict::Listed(code) = verdict
-                    && self.texts.len() < WAITING
-                {
-                    self.texts.push_back((ask.list, addr, code));
-                }
-                let trouble = if let Verdict::Trouble(trouble) = verdict { Some(trouble) } else { None };
-                let bit = 1 << ask.list;
-                if trouble.is_some() != (self.silent & bit != 0) {
-                    self.silent ^= bit;
-                    return Finding::Silent(trouble);
-                }
-                Finding::Looked(addr, verdict)
-            }
+            What::Addr(addr) => self.addr_answered(now, ask.list, addr, took, answer),
         }
+    }
+
+    fn addr_answered(
+        &mut self,
+        now: Mono,
+        list: u8,
+        addr: IpAddr,
+        took: u64,
+        answer: Result<Message<'_>, Trouble>,
+    ) -> Finding {
+        let Some(profile) = self.profiles.get_mut(usize::from(list)) else { return Finding::Nothing };
+        let verdict = profile.verdict(answer);
+        let [positive, negative, failed] = profile.ttls;
+        let (known, ttl) = match verdict {
+            Verdict::Listed(code) => {
+                let [_, code @ ..] = code.octets();
+                (Known::Listed(code), positive)
+            }
+            Verdict::Clean | Verdict::Other(_) => (Known::Clean, negative),
+            _ => (Known::Failed, failed),
+        };
+        let changed = profile.answered(verdict, took);
+        self.cache.put(now, list, addr, known, ttl);
+        if known == Known::Failed {
+            self.anew.add(addr, ttl);
+        }
+        if changed {
+            return Finding::Changed;
+        }
+        if let Verdict::Listed(code) = verdict {
+            self.is_listed(list, addr, code);
+        }
+        let bit = 1 << list;
+        if matches!(verdict, Verdict::Trouble(_)) != (self.silent & bit != 0) {
+            self.silent ^= bit;
+            return Finding::Silent(addr, verdict);
+        }
+        Finding::Looked(addr, verdict)
     }
 }
 

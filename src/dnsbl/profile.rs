@@ -3,7 +3,7 @@
 
 use super::verdict::{Refusal, Verdict, verdict};
 use crate::base::clock::Mono;
-use crate::config::{PortRanges, Zone};
+use crate::config::Zone;
 use crate::dns::client::Trouble;
 use crate::dns::name::Name;
 use crate::dns::packet::Message;
@@ -106,7 +106,6 @@ pub struct Profile {
     pub name: Box<str>,
     pub(super) zone: Name,
     matches: Box<[Box<str>]>,
-    ports: PortRanges,
     /// Milliseconds.
     pub(super) timeout: u64,
     /// Seconds, of a listing, its absence and a failure.
@@ -139,7 +138,6 @@ impl Profile {
             name: zone.key.as_str().into(),
             zone: name,
             matches: zone.answer_match.iter().map(|one| one.as_str().into()).collect(),
-            ports: zone.ports.clone(),
             timeout: u64::from(zone.timeout) * 1000,
             ttls: [zone.positive_ttl, zone.negative_ttl, zone.error_ttl],
             no_test_entry: zone.no_test_entry,
@@ -166,17 +164,16 @@ impl Profile {
         verdict(answer, &self.matches)
     }
 
-    /// Whether it is asked about an address that has begun a connection to this port, or did something else.
+    /// Whether it is asked about an address.
     #[must_use]
-    pub fn wants(&self, addr: IpAddr, port: Option<u16>) -> bool {
+    pub fn wants(&self, addr: IpAddr) -> bool {
         let [v4, v6] = self.families;
-        let family = if addr.is_ipv4() { v4 } else { v6 };
-        family && self.state == State::On && port.is_none_or(|port| self.ports.contains(port))
+        self.state == State::On && if addr.is_ipv4() { v4 } else { v6 }
     }
 
-    /// Whether it may still turn out that it is.
-    pub(super) fn may_want(&self, port: Option<u16>) -> bool {
-        matches!(self.state, State::Waits(None)) && port.is_none_or(|port| self.ports.contains(port))
+    /// Whether that is not known yet.
+    pub(super) fn may_want(&self) -> bool {
+        self.state == State::Waits(None)
     }
 
     /// A test begins.

@@ -37,6 +37,8 @@ const HISTORY: u32 = 10_000;
 /// Where bans are made and remembered.
 pub struct Enforcer {
     guard: Box<dyn Backend>,
+    /// What else has bans in force, which end there, too.
+    beside: Option<Box<dyn Backend>>,
     journal: Option<BanJournal>,
     /// The lock where state_dir has none.
     spare: Option<StateLock>,
@@ -72,6 +74,7 @@ impl Enforcer {
         let (passing, unreported) = (Vec::new(), Vec::new());
         Enforcer {
             guard,
+            beside: None,
             journal,
             spare,
             compaction,
@@ -102,6 +105,11 @@ impl Enforcer {
     /// Bans in another backend from now on, which is in force already; what the former one has is left alone.
     pub fn set_guard(&mut self, guard: Box<dyn Backend>) {
         self.guard = guard;
+    }
+
+    /// Has bans end in this backend, too, where they could not move away from.
+    pub fn unban_beside(&mut self, beside: Option<Box<dyn Backend>>) {
+        self.beside = beside;
     }
 
     /// For polling: who sends through the socket that owns the table.

@@ -73,13 +73,10 @@ pub fn all_options(settings: &Settings) -> Options {
 
 /// Whose connections DNSBLs are to be asked about: those to the ports of any profile that is on.
 fn seen(settings: &Settings) -> Option<SeenOptions> {
-    let asked = || {
-        let zones = settings.zones.iter().filter(|zone| settings.rbl_enabled && zone.enabled);
-        zones.chain(Some(&settings.cloud.lookup).filter(|zone| zone.enabled))
-    };
     // Whoever has the shortest memory asks again first.
-    let timeout = asked().map(|zone| zone.positive_ttl.min(zone.negative_ttl)).min()?;
-    let ports = if asked().any(|zone| zone.ports.is_all()) { None } else { Some(asked()) };
+    let timeout = settings.zones_on().map(|zone| zone.positive_ttl.min(zone.negative_ttl)).min()?;
+    let asks_all = settings.zones_on().any(|zone| zone.ports.is_all());
+    let ports = if asks_all { None } else { Some(settings.zones_on()) };
     let mut ports: Vec<_> =
         ports.into_iter().flatten().flat_map(|zone| zone.ports.ranges()).copied().collect();
     ports.sort_unstable();

@@ -2,7 +2,7 @@
 //! Puts the bans of the journal back into the kernel, while others make and lift bans.
 
 use super::{Enforcer, WarnFn, read_scope};
-use crate::ban::{Ban, Repeat, Scope};
+use crate::ban::{Ban, BanOutcome, Repeat, Scope};
 use crate::base::clock::{Span, Wall};
 use crate::base::intervals::Intervals;
 use crate::base::range::Range;
@@ -26,6 +26,23 @@ struct Restored {
     rule: String,
     hits: u32,
     reason: String,
+}
+
+/// Which bans are put back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// All.
+    Every,
+    /// Those of sets that were found to be empty.
+    Lacking,
+}
+
+/// What becomes of it.
+struct Restoring {
+    which: Which,
+    later: Later,
+    /// Bans that were put back.
+    count: usize,
 }
 
 /// What was lifted since the journal was read.
@@ -81,23 +98,46 @@ impl Enforcer {
         each: &mut dyn FnMut(&BanRecord<'_>),
         note: WarnFn<'_>,
     ) -> Result<usize, StateError> {
+        self.restore_which(Which::Every, (now, keep), each, note)
+    }
+
+    /// Puts those bans of the journal back whose sets were found to be empty; how many were missing.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn restore_lacking(&mut self, now: Wall, note: WarnFn<'_>) -> Result<usize, StateError> {
+        let result = self.restore_which(Which::Lacking, (now, 0), &mut |_| (), note);
+        self.guard.forget_lacks();
+        result
+    }
+
+    fn restore_which(
+        &mut self,
+        which: Which,
+        (now, keep): (Wall, u64),
+        each: &mut dyn FnMut(&BanRecord<'_>),
+        note: WarnFn<'_>,
+    ) -> Result<usize, StateError> {
         for round in 1.. {
             let Some(journal) = &mut self.journal else { break };
             let mut reading = journal.reading(now, keep)?;
-            let (mut later, mut batch, mut count) = (Later::default(), Vec::new(), 0);
+            let (mut state, mut batch) = (Restoring { which, later: Later::default(), count: 0 }, Vec::new());
             let (mut more, mut same) = (true, true);
             while more && same {
+                let guard = &self.guard;
                 more = reading.step(&mut |entry| {
                     if round == 1 {
                         each(&entry);
                     }
-                    batch.extend(restored(&entry, now));
+                    let wanted =
+                        |ban: &Restored| which == Which::Every || guard.may_lack(&ban.addr, &ban.scope);
+                    batch.extend(restored(&entry, now).filter(wanted));
                 })?;
                 // The last time nothing may be left out because of others.
                 while same && (batch.len() >= BATCH || !more) {
                     let rest = batch.split_off(batch.len().min(BATCH));
-                    same = self.put_back(&batch, &mut reading.mark, &mut later, &mut count, note)?
-                        || round == REREADS_MAX;
+                    same =
+                        self.put_back(&batch, &mut reading.mark, &mut state, note)? || round == REREADS_MAX;
                     batch = rest;
                     self.guard.wait_for_listeners();
                     if batch.is_empty() {
@@ -112,7 +152,7 @@ impl Enforcer {
                 let damaged = reading.damaged();
                 note(&format_args!("{damaged} bytes of the ban journal are damaged and were skipped"));
             }
-            return Ok(count);
+            return Ok(state.count);
         }
         Ok(0)
     }
@@ -123,10 +163,10 @@ impl Enforcer {
         &mut self,
         batch: &[Restored],
         mark: &mut JournalMark,
-        later: &mut Later,
-        count: &mut usize,
+        state: &mut Restoring,
         note: WarnFn<'_>,
     ) -> Result<bool, StateError> {
+        let Restoring { which, later, count } = state;
         // Without it, what somebody lifts at this moment would be in force again: he is waited for longer.
         let _held = self.hold_long(note);
         let now = crate::sys::clock::wall();
@@ -154,6 +194,8 @@ impl Enforcer {
         let all = kept.chain(fresh.iter().map(|ban| (ban.addr, ban)));
         let bans: Vec<Ban<'_>> = all.map(|(addr, ban)| ban.of(addr)).collect();
         self.guard.ban(&bans, Repeat::Prolongs, &mut |_, result| match result {
+            // What was there is there a second longer at most: the journal has no parts of them.
+            Ok(BanOutcome::InForce(_) | BanOutcome::Extended(_)) if *which == Which::Lacking => {}
             Ok(_) => *count += 1,
             Err(e) => note(e),
         });

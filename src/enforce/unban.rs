@@ -39,6 +39,10 @@ impl Enforcer {
             });
         }
         let mut counts = self.guard.unban(ranges, &remembered)?;
+        if let Some(beside) = &mut self.beside {
+            let more = beside.unban(ranges, &remembered)?;
+            counts.iter_mut().zip(more).for_each(|(count, more)| *count = (*count).max(more));
+        }
         if counts.contains(&0) {
             // The kernel may have lost it, or not have been given it yet by whoever puts bans back.
             let unfound = Unfound::of(ranges, &counts);
@@ -113,6 +117,7 @@ impl Enforcer {
 
     fn lift_all(&mut self, which: WhichBans, note: WarnFn<'_>) -> Result<bool, Failure> {
         self.guard.unban_all(which)?;
+        self.beside.as_mut().map_or(Ok(()), |beside| beside.unban_all(which))?;
         self.remember_end(which, note);
         Ok(self.write_lifting(note))
     }

@@ -7,7 +7,7 @@
 
 use crate::ban::{
     AllowEntry, Allowed, Ban, BanEntry, BanReport, Damage, Failure, GuardState, Health, ListForm, ListId,
-    Options, Pardon, Repeat, Scanner, Scope, Shortage, Standing, WhichBans,
+    Options, Pardon, Repeat, Scanner, Scope, Shortage, Standing, Unseen, WhichBans,
 };
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Range};
@@ -23,6 +23,11 @@ pub trait View {
     /// # Errors
     /// The kernel's.
     fn state(&mut self) -> Result<Option<GuardState>, Failure>;
+
+    /// What it is called in mef.conf.
+    fn name(&self) -> &'static str {
+        "nftables"
+    }
 
     /// Where bans are kept, for people.
     fn place(&self) -> &'static str;
@@ -121,7 +126,8 @@ pub trait View {
         Ok(())
     }
 
-    /// Packets that were dropped since the table was made, where that is counted.
+    /// Packets that were dropped since counting began, where they are counted: with nftables it begins anew
+    /// when the table is changed.
     ///
     /// # Errors
     /// The kernel's.
@@ -155,6 +161,12 @@ pub trait Lists: View {
     /// # Errors
     /// The kernel's.
     fn deny_sets(&mut self) -> Result<Vec<DenySet>, Failure>;
+
+    /// Which of the ranges begin with an address that a part of a list has.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn deny_has(&mut self, set: &DenySet, ranges: &[Range]) -> Result<Vec<usize>, Failure>;
 
     /// Begins a part of a list, for so many elements; `label` is for people.
     ///
@@ -303,6 +315,14 @@ pub trait Guards {
         Ok(())
     }
 
+    /// Has these reported again as new sources when they come again; `None` is everybody.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    fn report_again(&mut self, _whom: Option<&[Unseen]>) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Whether the ports that sockets listen on have to be told.
     fn wants_open_ports(&self) -> bool {
         false
@@ -364,6 +384,14 @@ pub trait Keeper {
     /// # Errors
     /// The kernel's.
     fn check(&mut self) -> Result<Health, Failure>;
+
+    /// Whether the last checks have found a set of such bans empty that had held some: perhaps by themselves.
+    fn may_lack(&self, _addr: &Range, _scope: &Scope) -> bool {
+        false
+    }
+
+    /// What is missing of them is there again.
+    fn forget_lacks(&mut self) {}
 
     /// Puts everything in force anew, as the options say; bans and lists that are there stay. What is made
     /// has the allow list from its beginning.

@@ -300,15 +300,26 @@ impl Sink for TableBatch {
 
     fn set(&mut self, set: &Set) {
         match &set.elements {
-            Elements::Addresses(family, ranges) => self.ranges(0, Some(set.name), *family, ranges),
-            Elements::Ports(ranges) => self.port_ranges(0, Some(set.name), ranges),
-        };
+            Elements::Addresses(family, ranges) => {
+                self.ranges(0, Some(set.name), *family, ranges);
+            }
+            Elements::Ports(ranges) => {
+                self.port_ranges(0, Some(set.name), ranges);
+            }
+            // Only what was read back is so.
+            Elements::Many(..) => {}
+        }
     }
 
     fn listed(&mut self, name: Name, family: Family, list: &RangeList) {
         let mut form = ElementForm::Single;
         list.each(family, &mut |range| form = form.or(ElementForm::of(range.first(), range.last())));
-        let set = self.address_set(0, Some(name), family, form);
+        let key = ADDRESS.get(family as usize).copied().unwrap_or_default();
+        // By its comment it is known again without being listed.
+        let (known, comment) = (self.set_name(name), list.digest(family).unwrap_or_default());
+        let spec = SetSpec { comment: &comment, ..SetSpec::new(known, form.flags(), key) };
+        let set = (known, self.txn.add_set(&spec));
+        self.remember(name, set);
         list.each(family, &mut |range| self.push_range(0, set, &range, form));
     }
 

@@ -15,7 +15,9 @@ use crate::plan::listed::ListedTable;
 use crate::plan::{Chain, Direction, Policy, Rule, Set};
 use nix::errno::Errno;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use super::listing::ListingScope;
 pub use super::trial::{Pending, Previous};
 
 /// Takes a rule set in, and then puts it in force.
@@ -153,9 +155,11 @@ impl Loader for TableBatch {
 fn fallback_unload() -> Result<(), LoadError> {
     if super::may_have_left() {
         let mut rules = Rules::open()?;
-        // Who may not ask has none.
-        if rules.is_there().unwrap_or(false) {
-            rules.unload()?;
+        match rules.is_there() {
+            Ok(true) => rules.unload()?,
+            // Who may not ask has none.
+            Err(e) if !matches!(e.errno(), Errno::EPERM | Errno::EINVAL) => return Err(e.into()),
+            _ => {}
         }
     }
     Ok(())
@@ -218,6 +222,49 @@ pub fn is_loaded() -> Result<bool, LoadError> {
         return Ok(Rules::open()?.is_loaded()?);
     }
     Ok(emit::there()?)
+}
+
+/// What is to be said of rules of which [`is_elsewhere`] is true.
+pub const ELSEWHERE: &str = "not loaded here; another backend has one in force: `mef load` moves it";
+
+/// Whether the backend that is wanted has no rules, and another one has.
+///
+/// # Errors
+/// The kernel's.
+pub fn is_elsewhere() -> Result<bool, LoadError> {
+    if is_fallback() {
+        // A kernel without nf_tables has nothing there.
+        return Ok(emit::any_left().unwrap_or(false) && !is_loaded()?);
+    }
+    Ok(super::may_have_left() && Rules::open()?.is_there().unwrap_or(false) && !is_loaded()?)
+}
+
+/// What is to be said of rules of which [`is_half`] is true.
+pub const HALF: &str =
+    "a load is in progress or was cut off: IPv4 and IPv6 may have different rules until the next `mef load`";
+
+/// Whether somebody is about to put other rules in force in one family after the other, or was when he was
+/// killed.
+///
+/// # Errors
+/// The kernel's.
+pub fn is_half() -> Result<bool, LoadError> {
+    Ok(is_fallback() && Rules::open()?.is_half()?)
+}
+
+/// Whether rules cannot be loaded because there are no tables for those of IPv6; found out by
+/// [`ask_for_ipv6`].
+static LACKS_IPV6: AtomicBool = AtomicBool::new(false);
+
+/// Finds out whether there are tables for rules of IPv6, for who may ask no more when he checks rules.
+pub fn ask_for_ipv6() {
+    LACKS_IPV6.store(super::iptables::ruleset::lacks_ipv6(), Ordering::Relaxed);
+}
+
+/// Why no rule set can be loaded, as far as that was found out.
+#[must_use]
+pub fn objection() -> Option<&'static str> {
+    LACKS_IPV6.load(Ordering::Relaxed).then_some(super::iptables::ruleset::NO_IPV6)
 }
 
 /// What stands for the rules in iptables, which cannot be read back, if there are any: what a loader has that
@@ -292,7 +339,10 @@ pub fn tidy(nothing: &mut dyn FnMut()) -> Result<bool, LoadError> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn listed(wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<ListedTable>, LoadError> {
+pub fn listed(
+    wanted: &dyn Fn(&str, &str) -> bool,
+    scope: ListingScope,
+) -> Result<Vec<ListedTable>, LoadError> {
     if is_fallback() {
         // What is in iptables is not read back; a table of ours in nf_tables is the next load's.
         return Ok(Vec::new());
@@ -302,7 +352,8 @@ pub fn listed(wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<ListedTable>, L
         wanted(family, name) || is_ours(family, name) && (wanted("inet", name) || wanted("bridge", name))
     };
     let bans = tables::GUARD.name;
-    Ok(listing::read(&|family, name| (family, name) != ("inet", bans.as_str()) && wanted(family, name))?)
+    let wanted = |family: &str, name: &str| (family, name) != ("inet", bans.as_str()) && wanted(family, name);
+    Ok(listing::read(&wanted, scope)?)
 }
 
 /// Whether this is the table of a loader.

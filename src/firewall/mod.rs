@@ -5,9 +5,12 @@
 pub mod alarm;
 pub mod backend;
 pub mod conntrack;
+mod contents;
 pub mod emit;
 mod field;
+mod former;
 pub mod guard;
+mod in_both;
 pub mod ipset;
 pub mod iptables;
 pub mod listing;
@@ -20,13 +23,15 @@ pub mod tables;
 mod targets;
 pub mod trial;
 
-use crate::ban::{
-    AllowSource, Allowed, BackendChoice, Ban, Doing, Failure, Options, Repeat, Scope, Standing,
-};
+use crate::ban::{AllowSource, Allowed, BackendChoice, Doing, Failure, Options, Scope};
 use crate::base::build_part::BuildPart;
 use crate::base::range::Range;
-use crate::sys::netlink::NlSocket;
-use backend::{Backend, Lists, View};
+use crate::sys::netlink::{Lost, NlSocket};
+use backend::{Backend, Lists};
+pub use former::{
+    Moved, Placement, has_left, may_have_left, open_beside, open_in_force, placement, remove_former,
+    take_over, view,
+};
 use guard::Guard;
 use iptables::Fallback;
 pub use iptables::restore::programs as restore_programs;
@@ -88,7 +93,7 @@ fn chosen_of_both() -> Chosen {
 /// # Errors
 /// The system call that failed.
 pub fn open(options: Options, allow: AllowSource) -> Result<Box<dyn Backend>, Failure> {
-    Ok(match falls_back(&options) {
+    Ok(match fallback_for(&options)? {
         Some(why) => Box::new(Fallback::open(options, allow)?.in_place_of(why)),
         None => Box::new(Guard::open(options, allow)?),
     })
@@ -99,20 +104,33 @@ pub fn open(options: Options, allow: AllowSource) -> Result<Box<dyn Backend>, Fa
 /// Why not to nf_tables, for people; empty if nobody wants them there.
 #[inline(always)]
 fn falls_back(options: &Options) -> Option<String> {
-    if BuildPart::Fallback.is_in() { wants_fallback(options) } else { None }
+    fallback_for(options).ok().flatten()
+}
+
+/// The same. An error is why bans can go nowhere.
+#[inline(always)]
+fn fallback_for(options: &Options) -> Result<Option<String>, Failure> {
+    if BuildPart::Fallback.is_in() { wants_fallback(options) } else { Ok(None) }
 }
 
 /// The same, of a program that has both.
-fn wants_fallback(options: &Options) -> Option<String> {
+fn wants_fallback(options: &Options) -> Result<Option<String>, Failure> {
     match options.backend {
-        BackendChoice::Nftables => None,
-        BackendChoice::Iptables => Some(String::new()),
+        BackendChoice::Nftables => Ok(None),
+        BackendChoice::Iptables => Ok(Some(String::new())),
         BackendChoice::Auto => {
-            let why = nf_tables_lacks()?;
+            let Some(why) = nf_tables_lacks() else { return Ok(None) };
             let works = Fallback::open(options.clone(), Allowed::default()).and_then(|mut it| it.works());
-            works.is_ok().then(|| why.to_string())
+            works.map(|()| Some(why.to_string())).map_err(|e| neither(why, &e))
         }
     }
+}
+
+/// Why bans can go nowhere: not to nf_tables, and not to iptables.
+fn neither(nf_tables: Errno, iptables: &Failure) -> Failure {
+    let nf_tables = TxnError::Lost(Lost::Sys(query::QUERY, nf_tables));
+    let text = format!("{nf_tables}; and {iptables}");
+    Failure::new(Doing::Question, iptables.errno(), text)
 }
 
 /// Why nf_tables cannot be used for bans, if it cannot: where there is no table of ours, one like it is
@@ -139,77 +157,12 @@ fn is_lack(e: Errno) -> bool {
     )
 }
 
-/// Has what is in force move to this backend from the other one, if anything is there: bans with the time
-/// they have left. Nothing of ours is left there; the allow list is in force in both until then. How many
-/// bans there were.
-///
-/// # Errors
-/// What the kernel refused; then the other one is still in force, too.
-pub fn take_over(backend: &mut dyn Backend) -> Result<Option<usize>, Failure> {
-    let options = backend.options().clone();
-    if falls_back(&options).is_some() {
-        // A kernel without nf_tables has nothing there.
-        let other = Guard::open(options, Allowed::default());
-        let Some(mut other) = other.ok().filter(|_| nf_tables_lacks().is_none()) else { return Ok(None) };
-        if other.probe()?.is_none() {
-            return Ok(None);
-        }
-        let moved = move_bans(&mut other, backend)?;
-        other.remove()?;
-        return Ok(Some(moved));
-    }
-    if !may_have_left() {
-        return Ok(None);
-    }
-    let mut other = Fallback::open(options, Allowed::default())?;
-    if !other.is_there()? {
-        return Ok(None);
-    }
-    let moved = move_bans(&mut other, backend)?;
-    other.remove()?;
-    Ok(Some(moved))
-}
-
-/// Whether another backend than nf_tables may have something in force; costs nothing.
-#[must_use]
-#[inline(always)]
-pub fn may_have_left() -> bool {
-    BuildPart::Fallback.is_in() && Fallback::may_be_there()
-}
-
-/// Whether another backend than nf_tables has something in force, or may have: who cannot be asked counts.
-#[must_use]
-pub fn has_left(options: &Options) -> bool {
-    may_have_left()
-        && Fallback::open(options.clone(), Allowed::default())
-            .and_then(|mut other| other.is_there())
-            .unwrap_or(true)
-}
-
-/// Bans in one backend whom the other has banned.
-fn move_bans(from: &mut dyn View, to: &mut dyn Backend) -> Result<usize, Failure> {
-    let mut all: Vec<(Range, Scope, Standing)> = Vec::new();
-    from.list(&mut |entry| {
-        let (rule, reason) = (entry.rule.to_owned(), entry.reason.to_owned());
-        let (age, left, hits) = (entry.age.unwrap_or(0), entry.left, entry.hits);
-        all.push((entry.addr, entry.scope.clone(), Standing { age, left, rule, hits, reason }));
-    })?;
-    let bans: Vec<Ban<'_>> = all.iter().map(|(addr, scope, standing)| standing.ban(*addr, scope)).collect();
-    let mut refused = None;
-    to.ban(&bans, Repeat::Prolongs, &mut |_, result| {
-        if let Err(e) = result {
-            refused.get_or_insert(e.clone());
-        }
-    });
-    refused.map_or(Ok(all.len()), Err)
-}
-
-/// Opens a way to look, and to fill lists, that makes no table.
+/// Opens a way to look, and to fill lists, that makes no table: to the backend that is wanted.
 ///
 /// # Errors
 /// The system call that failed.
-pub fn view(options: Options) -> Result<Box<dyn Lists>, Failure> {
-    Ok(match falls_back(&options) {
+fn wanted_view(options: Options) -> Result<Box<dyn Lists>, Failure> {
+    Ok(match fallback_for(&options)? {
         Some(why) => Box::new(Fallback::open(options, Allowed::default())?.in_place_of(why)),
         None => Box::new(Guard::open(options, Allowed::default())?),
     })
@@ -268,7 +221,7 @@ pub fn kernel_parts() -> (Vec<PartState>, Option<Failure>) {
     let asked = NlSocket::open(Bus::Netfilter).map_err(TxnError::from);
     let (mut all, why) = match asked.and_then(|mut socket| parts::missing(&mut socket)) {
         Err(e) => {
-            let none = part("nf_tables", false, "everything but reading logs", "kmod-nft-core");
+            let none = part("nf_tables", false, "bans, lists and rules", "kmod-nft-core");
             (vec![none], Some(unanswered(e)))
         }
         Ok(missing) => {
@@ -279,6 +232,14 @@ pub fn kernel_parts() -> (Vec<PartState>, Option<Failure>) {
     };
     if why.as_ref().is_none_or(|e| e.errno() != Errno::EPERM) {
         all.extend(conntrack::abilities().map(|(name, has, about, package)| part(name, has, about, package)));
+    }
+    // A question would have it loaded.
+    let is_asked = why.as_ref().map_or(may_have_left(), |e| e.errno() != Errno::EPERM);
+    if BuildPart::Fallback.is_in() && is_asked {
+        let asked = Fallback::open(Options::default(), Allowed::default()).and_then(|mut it| it.answers());
+        all.push(part("ip_set", asked.is_ok(), "bans and lists in place of nf_tables", "kmod-ipt-ipset"));
+        let is_installed = !restore_programs().is_empty();
+        all.push(part("iptables-restore", is_installed, "rules in place of nf_tables", "iptables"));
     }
     (all, why)
 }

@@ -258,6 +258,10 @@ impl Lists for Recorder {
         Ok(Vec::new())
     }
 
+    fn deny_has(&mut self, _: &DenySet, _: &[Range]) -> Result<Vec<usize>, Failure> {
+        Err(no_lists())
+    }
+
     fn deny_open(&mut self, _: ListId, _: ListForm, _: u32, _: &str) -> Result<Filling, Failure> {
         Err(no_lists())
     }

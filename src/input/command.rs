@@ -4,7 +4,7 @@
 
 use super::lines::Splitter;
 use super::{Item, Progress, Source, Tags};
-use crate::base::clock::{Mono, Now};
+use crate::base::clock::{LineTime, Mono, Now};
 use crate::sys::child::{Child, ChildExit, WhenFull, pipe, start};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -154,7 +154,9 @@ impl CommandSource {
                     spent += n;
                     run.spoke = true;
                     *warm |= n > 4096;
-                    splitter.filled(n, &mut |lines| sink(*tags, Item::Block { lines, live: true, attested }));
+                    splitter.filled(n, &mut |lines| {
+                        sink(*tags, Item::Block { lines, time: LineTime::Now, attested })
+                    });
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // Somebody it left behind may still have the other end.
@@ -164,7 +166,9 @@ impl CommandSource {
                     if run.end.is_none() {
                         run.child.kill();
                     }
-                    splitter.finish(&mut |lines| sink(*tags, Item::Block { lines, live: true, attested }));
+                    splitter.finish(&mut |lines| {
+                        sink(*tags, Item::Block { lines, time: LineTime::Now, attested })
+                    });
                 }
             }
         }
@@ -254,8 +258,8 @@ mod tests {
             }
             let got = &mut self.got;
             self.command.drain(self.now, 1 << 20, &mut |tags, item| match item {
-                Item::Block { lines, live, .. } => {
-                    assert!(tags == Tags(5) && live && lines.ends_with(b"\n"));
+                Item::Block { lines, time, .. } => {
+                    assert!(tags == Tags(5) && time == LineTime::Now && lines.ends_with(b"\n"));
                     got.extend_from_slice(lines);
                 }
                 Item::Record(_) => panic!("a program has no records"),

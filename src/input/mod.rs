@@ -13,7 +13,7 @@ mod watch;
 
 pub use crate::base::position::Position;
 
-use crate::base::clock::{Mono, Now, Wall};
+use crate::base::clock::{LineTime, Mono, Now, Wall};
 use crate::base::rule_bits::RuleBits;
 use lines::Splitter;
 use std::fmt::{self, Write as _};
@@ -57,9 +57,8 @@ pub enum Item<'a> {
     Block {
         /// The lines.
         lines: &'a [u8],
-        /// False for what was written while nobody read: there, and only there, the stamps in the lines tell
-        /// the time.
-        live: bool,
+        /// When they were written.
+        time: LineTime,
         /// Only the service that the lines are about, and root, can have written them.
         attested: bool,
     },

@@ -5,7 +5,7 @@
 
 use super::lines::each_block;
 use super::{Item, Progress, Source, Tags};
-use crate::base::clock::{Mono, Now};
+use crate::base::clock::{LineTime, Mono, Now};
 use crate::sys::buffer::Buffer;
 use crate::sys::socket;
 use std::io;
@@ -51,6 +51,8 @@ pub struct Syslog {
     said: bool,
     /// It fails again and again: to wait for it would be to spin.
     broken: bool,
+    /// Its name is another process's to remove.
+    is_lent: bool,
 }
 
 impl Syslog {
@@ -63,8 +65,30 @@ impl Syslog {
             SocketPlace::Unix(path) => socket::listen_at(path)?,
             SocketPlace::Udp(addr) => socket::listen_on(*addr)?,
         };
+        Ok(Syslog { is_lent: false, ..Syslog::lent(place, socket, tags) })
+    }
+
+    /// Takes a socket that another process has opened, and closes.
+    #[must_use]
+    pub fn lent(place: SocketPlace, socket: OwnedFd, tags: Tags) -> Syslog {
         let buffer = Buffer::new(RECEIVE_BUFFER);
-        Ok(Syslog { place, socket, tags, buffer, cut: 0, truncated: 0, said: false, broken: false })
+        Syslog {
+            place,
+            socket,
+            tags,
+            buffer,
+            cut: 0,
+            truncated: 0,
+            said: false,
+            broken: false,
+            is_lent: true,
+        }
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Where it listens.
@@ -86,7 +110,9 @@ impl Syslog {
 
     /// Removes the socket's name: nobody will read there.
     pub fn close(&self) {
-        if let SocketPlace::Unix(path) = &self.place {
+        if let SocketPlace::Unix(path) = &self.place
+            && !self.is_lent
+        {
             socket::remove(path);
         }
     }
@@ -157,7 +183,7 @@ impl Source for Syslog {
         let tags = self.tags;
         if let Some(lines) = self.buffer.get_mut(..used) {
             self.cut += each_block(lines, &mut |lines| {
-                sink(tags, Item::Block { lines, live: true, attested: false })
+                sink(tags, Item::Block { lines, time: LineTime::Now, attested: false })
             });
         }
         if !more && used > 4096 {
@@ -190,8 +216,8 @@ mod tests {
         let (mut got, mut turns) = (Vec::new(), 0);
         loop {
             let progress = syslog.drain(clock::now(), budget, &mut |tags, item| match item {
-                Item::Block { lines, live, .. } => {
-                    assert!(tags == Tags(2) && live && lines.ends_with(b"\n"));
+                Item::Block { lines, time, .. } => {
+                    assert!(tags == Tags(2) && time == LineTime::Now && lines.ends_with(b"\n"));
                     got.extend_from_slice(lines);
                 }
                 Item::Record(_) => panic!("datagrams are lines"),

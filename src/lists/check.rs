@@ -4,7 +4,7 @@
 
 use super::kept::Kept;
 use super::read::{Detail, ListNote, survey};
-use super::{Before, Exempt, Paths, allow, deny, refusal};
+use super::{Before, Exempt, Paths, allow, deny, hosts, refusal};
 use crate::base::count::count;
 use crate::config::{ListCounts, ListKind};
 use crate::firewall::view;
@@ -25,6 +25,13 @@ pub fn check(kind: ListKind, path: &Path, paths: &Paths, note: ListNote<'_>) -> 
     match kind {
         ListKind::Allow => {
             let (counts, result) = allow::content(path, kept.as_deref(), Detail::Shown, note);
+            if let Some(all) = hosts::too_many(path) {
+                note(&format_args!(
+                    "{}: {all} host names, of which {} are looked up",
+                    path.display(),
+                    hosts::NAMES
+                ));
+            }
             let stays = match kept.map(|kept| kept.len()) {
                 Some(0) => "nothing of it is in force".to_owned(),
                 Some(n) => format!("{} kept in force", count(n, "previous entry")),

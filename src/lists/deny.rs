@@ -54,7 +54,9 @@ impl From<io::Error> for LoadTrouble {
     }
 }
 
-fn list_id(name: &str) -> u64 {
+/// The number by which the kernel knows the list of a name.
+#[must_use]
+pub fn list_id(name: &str) -> u64 {
     sip13([0, 0], name.as_bytes())
 }
 
@@ -121,7 +123,7 @@ pub fn apply(
 ) -> Result<Done, Failure> {
     let sets = guard.deny_sets()?;
     // Whoever was filling these is dead: all who fill sets have the turn.
-    for set in sets.iter().filter(|set| !set.in_force()) {
+    for set in sets.iter().filter(|set| !set.is_asked()) {
         guard.deny_drop(set)?;
     }
     let kept = Kept::of(paths, ListKind::Deny);
@@ -175,6 +177,16 @@ pub fn drop_denied(
 pub fn had(sets: &[DenySet], kept: Option<&[ListEntry]>, name: &str) -> bool {
     let list = list_id(name);
     kept.is_some_and(|kept| !kept.is_empty()) || sets.iter().any(|s| s.id.list == list && s.in_force())
+}
+
+/// The names of the lists in a directory of which entries of a family are in force; none where it cannot be
+/// read.
+#[must_use]
+pub fn names_in_force(dir: &Path, sets: &[DenySet], family: Family) -> Vec<String> {
+    let mut names = list_names(dir).ok().flatten().unwrap_or_default();
+    let has = |list| sets.iter().any(|s| s.id.list == list && s.in_force() && s.family() == family);
+    names.retain(|name| has(list_id(name)));
+    names
 }
 
 /// One reading of the directory.

@@ -2,6 +2,7 @@
 //! Changes to a list, `local.conf` as a rule: lines are added or taken away, all others stay as they are, and
 //! the file is replaced as a whole. Two commands at once wait for each other. Knows no kernel.
 
+use super::hosts::plain;
 use super::kept::write_entry;
 use super::{LOCAL, ListTurn, Paths};
 use crate::base::clock::Wall;
@@ -89,9 +90,7 @@ impl Edit {
             let again = there.get_mut(at).is_none_or(|seen| same && std::mem::replace(seen, true));
             same && !again
         });
-        if self.text.last().is_some_and(|&b| b != b'\n') {
-            self.text.push(b'\n');
-        }
+        self.end_line();
         for (net, _) in nets.iter().zip(&there).filter(|(_, there)| !**there) {
             net.nets().for_each(|net| write_entry(&mut self.text, &terms.of(net)));
             self.changed = true;
@@ -115,6 +114,42 @@ impl Edit {
         found
     }
 
+    /// Adds host names, each once, instead of what the file says of them. They do not end.
+    pub fn add_hosts(&mut self, names: &[String], ListTerms { force, .. }: ListTerms) {
+        let mut missing: Vec<&String> = names.iter().collect();
+        missing.sort_unstable();
+        missing.dedup();
+        self.retain_words(&mut |word| {
+            let ListWord::Host(name, forced) = word else { return true };
+            let Some(at) = missing.iter().position(|wanted| plain(wanted) == plain(name)) else {
+                return names.iter().all(|wanted| plain(wanted) != plain(name));
+            };
+            let same = *forced == force;
+            if same {
+                missing.swap_remove(at);
+            }
+            same
+        });
+        self.end_line();
+        missing.sort_unstable();
+        for name in missing {
+            let force = if force { " force" } else { "" };
+            self.text.extend_from_slice(format!("{name}{force}\n").as_bytes());
+            self.changed = true;
+        }
+    }
+
+    /// Takes away the lines of host names; for each name, whether there was any.
+    pub fn remove_hosts(&mut self, names: &[String]) -> Vec<bool> {
+        let mut found = vec![false; names.len()];
+        self.retain_words(&mut |word| {
+            let ListWord::Host(name, _) = word else { return true };
+            let at = names.iter().position(|wanted| plain(wanted) == plain(name));
+            at.and_then(|at| found.get_mut(at)).map(|found| *found = true).is_none()
+        });
+        found
+    }
+
     /// How many of its lines are good and bad now.
     #[must_use]
     pub fn counts(&self) -> ListCounts {
@@ -126,15 +161,27 @@ impl Edit {
         self.retain(&mut |entries| entries.iter().any(|entry| entry.until.is_none_or(|until| until > now)));
     }
 
+    /// What is added begins a line of its own.
+    fn end_line(&mut self) {
+        if self.text.last().is_some_and(|&b| b != b'\n') {
+            self.text.push(b'\n');
+        }
+    }
+
     /// Keeps the lines that are no entries, and those of the entries that are wanted.
     fn retain(&mut self, wanted: &mut dyn FnMut(&[ListEntry]) -> bool) {
+        self.retain_words(&mut |word| match word {
+            ListWord::Entry(entry) => wanted(std::slice::from_ref(entry)),
+            ListWord::Several(entries) => wanted(entries),
+            _ => true,
+        });
+    }
+
+    /// Keeps the lines that are wanted.
+    fn retain_words(&mut self, wanted: &mut dyn FnMut(&ListWord<'_>) -> bool) {
         let text = std::mem::take(&mut self.text);
         for line in text.split_inclusive(|&b| b == b'\n') {
-            let stays = match list_word(self.kind, line) {
-                ListWord::Entry(entry) => wanted(&[entry]),
-                ListWord::Several(entries) => wanted(&entries),
-                _ => true,
-            };
+            let stays = wanted(&list_word(self.kind, line));
             if stays {
                 self.text.extend_from_slice(line);
             }
@@ -219,8 +266,33 @@ mod tests {
         edit(&|e| assert_eq!(e.remove(&nets("192.0.2.2/32 192.0.2.7/32")), [false, false]));
         edit(&|e| assert_eq!(e.remove(&nets("192.0.2.0/30")), [true]));
         assert_eq!(read(), "sshd: 192.0.2.7, 192.0.2.8\n");
-        std::fs::write(&file, "bad line\nhost.example\n").unwrap();
         assert!(!scratch.path().join("allow/.local.conf.new").exists());
+    }
+
+    #[test]
+    fn host_names_come_once_and_go() {
+        let scratch = ScratchDir::new();
+        let paths = paths(&scratch);
+        let file = scratch.path().join("allow/local.conf");
+        let edit = |f: &dyn Fn(&mut Edit)| {
+            let turn = ListTurn::wait(&paths, ListKind::Allow);
+            let mut edit = Edit::open(&paths, ListKind::Allow, &turn).unwrap();
+            f(&mut edit);
+            edit.save(Wall(1000)).unwrap();
+            std::fs::read_to_string(&file).unwrap()
+        };
+        let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let forced = ListTerms { until: None, force: true };
+        std::fs::create_dir(scratch.path().join("allow")).unwrap();
+        std::fs::write(&file, "# mine\n192.0.2.1\nHOME.example. # me\nhome.example").unwrap();
+        let added = edit(&|e| e.add_hosts(&names("home.example b.example b.example"), LASTING));
+        assert_eq!(added, "# mine\n192.0.2.1\nHOME.example. # me\nb.example\n");
+        let again = edit(&|e| e.add_hosts(&names("home.example"), forced));
+        assert_eq!(again, "# mine\n192.0.2.1\nb.example\nhome.example force\n");
+        let gone = edit(&|e| {
+            assert_eq!(e.remove_hosts(&names("B.EXAMPLE. c.example")), [true, false]);
+        });
+        assert_eq!(gone, "# mine\n192.0.2.1\nhome.example force\n");
     }
 
     #[test]

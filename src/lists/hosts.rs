@@ -19,10 +19,10 @@ use crate::sys::fs;
 use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Names at most; others are passed over.
-const NAMES: usize = 64;
+pub const NAMES: usize = 64;
 /// Addresses of a name at most.
 const ADDRS: usize = 16;
 /// Seconds after which a name is looked up again, at least and at most.
@@ -44,9 +44,21 @@ pub struct Host {
 }
 
 impl Host {
+    /// The name of the list that has it.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     fn may_be(&self, addr: IpAddr) -> bool {
         self.force || !is_bogon(addr)
     }
+}
+
+/// A name as it is compared: case and the root's dot make no difference.
+#[must_use]
+pub fn plain(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
 }
 
 fn record(paths: &Paths) -> PathBuf {
@@ -84,15 +96,31 @@ pub fn keep(paths: &Paths, hosts: &[Host]) -> io::Result<()> {
 }
 
 /// The names of a file; `None` if it cannot be used.
-fn names_of(paths: &Paths, file: &str) -> Option<Vec<(String, bool)>> {
-    let mut opened = open(ListKind::Allow, &paths.dir(ListKind::Allow).join(file)).ok()?;
+fn names_of(path: &Path) -> Option<Vec<(String, bool)>> {
+    let mut opened = open(ListKind::Allow, path).ok()?;
     let mut found = Vec::new();
     let counts = read_list(ListKind::Allow, &mut opened, &mut |line| {
         if let ListLine::Host(name, force, _) = line {
-            found.push((name.trim_end_matches('.').to_ascii_lowercase(), force));
+            found.push((plain(name), force));
         }
     });
     counts.ok().filter(|counts| !counts.refused()).map(|_| found)
+}
+
+/// Where the name stands that leads to an address: the file, and the line.
+#[must_use]
+pub fn place(paths: &Paths, addr: IpAddr) -> Option<(PathBuf, u32)> {
+    let host = hosts(paths, Gone::Wait).into_iter().find(|host| host.addrs.contains(&addr))?;
+    let path = paths.dir(ListKind::Allow).join(&host.file);
+    let mut found = None;
+    read_list(ListKind::Allow, &mut open(ListKind::Allow, &path).ok()?, &mut |line| match line {
+        ListLine::Host(name, _, at) if plain(name) == host.name => {
+            found.get_or_insert(at);
+        }
+        _ => {}
+    })
+    .ok()?;
+    found.map(|line| (path, line))
 }
 
 /// The names of all allow lists, and where they were found to lead to. A file that cannot be used has the
@@ -113,7 +141,7 @@ pub fn hosts(paths: &Paths, gone: Gone) -> Vec<Host> {
     let there = names.as_ref().ok().and_then(Option::as_ref);
     for file in there.into_iter().flatten() {
         let kept = || previous.iter().filter(|host| host.file == *file);
-        let Some(found) = names_of(paths, file) else {
+        let Some(found) = names_of(&paths.dir(ListKind::Allow).join(file)) else {
             kept().cloned().for_each(&mut add);
             continue;
         };
@@ -129,6 +157,18 @@ pub fn hosts(paths: &Paths, gone: Gone) -> Vec<Host> {
     };
     previous.iter().filter(stays).cloned().for_each(&mut add);
     all
+}
+
+/// How many names a file has, if these are too many.
+pub(super) fn too_many(path: &Path) -> Option<usize> {
+    names_of(path).map(|names| names.len()).filter(|all| *all > NAMES)
+}
+
+/// A name of the allow lists.
+#[must_use]
+pub fn host(paths: &Paths, name: &str) -> Option<Host> {
+    let name = plain(name);
+    hosts(paths, Gone::Wait).into_iter().find(|host| host.name == name)
 }
 
 /// What names lead to, as far as that may be allowed.

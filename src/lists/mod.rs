@@ -16,7 +16,7 @@ mod turn;
 
 pub use allow::{Gone, InForce, ListReading, allowed, drop_allowed, reader};
 pub use check::{ListVerdict, check};
-pub use deny::{Done, ListFate, ListJob, apply, drop_denied, fate, had};
+pub use deny::{Done, ListFate, ListJob, apply, drop_denied, fate, had, list_id, names_in_force};
 pub use edit::{Edit, ListTerms};
 pub use exempt::Exempt;
 pub use kept::{Kept, list_names};

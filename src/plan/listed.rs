@@ -2,7 +2,7 @@
 //! Tables as the kernel holds them, ours and those of others: what of them is a plan, and for the rest the
 //! words to show it. A compiled rule set can be recorded in the same form, to be compared.
 
-use super::{Direction, Family, Name, PacketVerdict, Policy, Rule, Set, Sink};
+use super::{Direction, Elements, Family, Name, PacketVerdict, Policy, RangeList, Rule, Set, Sink};
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -125,6 +125,18 @@ impl Sink for ListedTable {
         if !self.sets.iter().any(|known| known.name == set.name) {
             self.sets.push(set.clone());
         }
+    }
+
+    fn listed(&mut self, name: Name, family: Family, list: &RangeList) {
+        let elements = list.digest(family).map_or_else(
+            || {
+                let mut ranges = Vec::new();
+                list.each(family, &mut |range| ranges.push(range));
+                Elements::Addresses(family, ranges)
+            },
+            |digest| Elements::Many(family, digest),
+        );
+        self.set(&Set { name, elements });
     }
 
     fn buckets(&mut self, _: Name, _: Family, _: u32) {}

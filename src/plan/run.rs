@@ -199,7 +199,7 @@ impl PacketRun {
             let found = match self.set(name) {
                 Some(Elements::Addresses(_, all)) => all.iter().any(|range| has(range.numbers())),
                 Some(Elements::Ports(all)) => all.iter().any(|(a, b)| has(((*a).into(), (*b).into()))),
-                None => return PacketAnswer::Maybe,
+                Some(Elements::Many(..)) | None => return PacketAnswer::Maybe,
             };
             return (found != test.not).into();
         }

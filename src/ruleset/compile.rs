@@ -3,17 +3,18 @@
 //! that can say it, and several where it cannot: one a family, one a list that is no single set, one that
 //! only logs.
 
-use super::ast::{Action, LimitOption, Protos, RuleStatement, SetElements, StatementPlace, not, proto};
+use super::ast::{Action, LimitOption, Protos, RuleStatement, StatementPlace, not, proto};
 use super::loopback::{self, ApartDirections, LO};
-use super::words::is_of_nft;
 use super::{GROUP_PREFIX, RuleSet, extra};
 use crate::base::line::quotable_plain;
 use crate::base::name::{IfName, Name};
-use crate::base::range::{Family, merge};
+use crate::base::range::Family;
 use crate::plan::{
     self, Chain, Change, Direction, Limit, LogTarget, Nat, NatKind, NatPick, PacketVerdict, Policy, Rate,
     Refusal, Reject, Rule as Part, Sink, TableOf,
 };
+use sets::named_set;
+pub(super) use sets::{PORTS, family_set, joined, port_set};
 
 /// Packets that a bucket holds where `burst=` is not given, as nft(8) has it.
 pub(super) const BURST: u32 = 5;
@@ -177,73 +178,6 @@ pub(super) fn rule(
     sink: &mut dyn Sink,
 ) {
     Compiler { set, auto, rule, origin, apart }.run(sink);
-}
-
-/// The set, or the two sets of its families.
-fn named_set(set: &super::ast::SetStatement, sink: &mut dyn Sink) {
-    if let Some(name) = set.ipset() {
-        for family in Family::ALL {
-            sink.foreign(family_set(set.name, set.family, family), name);
-        }
-        return;
-    }
-    match &set.elements {
-        SetElements::Ports(list) => {
-            let elements = plan::Elements::Ports(joined(list.clone()));
-            sink.set(&plan::Set { name: port_set(set.name), elements });
-        }
-        SetElements::Interfaces(_) => {}
-        SetElements::Dynamic => {
-            for family in Family::ALL {
-                sink.buckets(family_set(set.name, None, family), family, BUCKET_MAX);
-            }
-        }
-        SetElements::Listed(list) => {
-            for family in Family::ALL.into_iter().filter(|f| set.family.is_none_or(|only| only == *f)) {
-                sink.listed(family_set(set.name, set.family, family), family, list);
-            }
-        }
-        SetElements::Addresses(list) => {
-            for family in Family::ALL.into_iter().filter(|f| set.family.is_none_or(|only| only == *f)) {
-                let mut ranges: Vec<_> = list.iter().filter(|r| r.family() == family).copied().collect();
-                merge(&mut ranges);
-                let name = family_set(set.name, set.family, family);
-                sink.set(&plan::Set { name, elements: plan::Elements::Addresses(family, ranges) });
-            }
-        }
-    }
-}
-
-/// The name in the kernel of what a set has of a family: a set of both is two, and none is called like a word
-/// of nft.
-pub(super) fn family_set(name: Name, only: Option<Family>, family: Family) -> Name {
-    let suffix = if family == Family::V4 { ".4" } else { ".6" };
-    if only.is_none() || is_of_nft(name.as_str()) { suffixed(name, suffix) } else { name }
-}
-
-/// Likewise of a set of ports.
-pub(super) fn port_set(name: Name) -> Name {
-    if is_of_nft(name.as_str()) { suffixed(name, PORTS) } else { name }
-}
-
-fn suffixed(name: Name, suffix: &str) -> Name {
-    Name::new(&[name.as_str(), suffix].concat()).unwrap_or(name)
-}
-
-/// What the kernel's name of a set of ports ends with, if it must not be the plain one.
-pub(super) const PORTS: &str = ".p";
-
-/// Sorts ranges of ports and joins those that meet or touch.
-pub(super) fn joined(mut list: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
-    let mut out: Vec<(u16, u16)> = Vec::with_capacity(list.len());
-    while let Some(least) = list.iter().copied().enumerate().min_by_key(|(_, range)| *range).map(|(i, _)| i) {
-        let (first, last) = list.swap_remove(least);
-        match out.last_mut() {
-            Some(before) if u32::from(first) <= u32::from(before.1) + 1 => before.1 = before.1.max(last),
-            _ => out.push((first, last)),
-        }
-    }
-    out
 }
 
 /// What ends a chain, and whether that is for TCP alone.
@@ -504,3 +438,4 @@ fn only_tcp(part: &mut Part) {
 }
 
 mod matches;
+mod sets;

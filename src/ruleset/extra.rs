@@ -318,7 +318,9 @@ impl Row {
             _ if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok()?,
             _ => return None,
         };
-        (number <= self.max && self.max != 0).then_some(number)
+        // No size is the word's number.
+        let is_word = number == 0 && self.key == "mss";
+        (number <= self.max && self.max != 0 && !is_word).then_some(number)
     }
 
     /// What the rule has not that this key needs, and what to write.

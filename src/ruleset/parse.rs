@@ -258,6 +258,12 @@ impl<'a> StatementReader<'a, '_> {
         if is_rule && let Some(at) = place_of(all, pair.raw) {
             return Action::ALL.get(at).copied();
         }
+        if is_rule && nat.contains(&pair.raw) {
+            let what = ["'", pair.raw, "' is no action of rules"].concat();
+            let hint = "a nat statement translates, as in nat dir=post action=masquerade";
+            self.bad(&pair, *Bad::new(0..pair.raw.len(), what, hint));
+            return None;
+        }
         let known = match self.line.word {
             "policy" => all.get(..3).unwrap_or_default().to_vec(),
             "nat" => [nat, &["accept", "log", "count"]].concat(),

@@ -10,6 +10,9 @@ use crate::plan::Direction;
 use std::io;
 use std::ops::{ControlFlow, Range};
 
+/// So many wrong lines of a set's file are told.
+const WRONG_LINES_MAX: usize = 8;
+
 /// Puts files into a rule set.
 pub(super) struct RuleFileReader<'r> {
     pub(super) set: &'r mut RuleSet,
@@ -164,27 +167,25 @@ impl<'r> RuleFileReader<'r> {
             set.elements = SetElements::Listed(RangeList::default());
         }
         let file = set.file.clone();
-        let (mut number, mut wrong) = (0u32, None);
+        let (mut number, mut wrong) = (0u32, Vec::new());
         let mut line = |line: &[u8]| {
             number += 1;
-            wrong = line_of_elements(line, set);
-            if wrong.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let line = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1).unwrap_or(line);
+            let what = line_of_elements(line, set);
+            wrong.extend(what.map(|what| [&*file, ":", &number.to_string(), ": ", &what].concat()));
+            if wrong.len() < WRONG_LINES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let found = self.files.expand(&including, &file).and_then(|paths| match paths.as_slice() {
             [path] => self.files.lines(path, &mut line),
             _ => Err(io::ErrorKind::NotFound.into()),
         });
-        let what = match (found, wrong) {
-            (Err(e), _) => [&*file, ": ", &e.to_string()].concat(),
-            (Ok(()), Some(what)) => [&*file, ":", &number.to_string(), ": ", &what].concat(),
-            (Ok(()), None) => {
-                if let SetElements::Listed(list) = &mut set.elements {
-                    list.finish();
-                }
-                return;
-            }
-        };
-        self.wrong(of, of.whole(), what, "");
+        wrong.extend(found.err().map(|e| [&*file, ": ", &e.to_string()].concat()));
+        if let SetElements::Listed(list) = &mut set.elements
+            && wrong.is_empty()
+        {
+            list.finish();
+        }
+        wrong.into_iter().for_each(|what| self.wrong(of, of.whole(), what, ""));
     }
 
     fn include(&mut self, place: StatementPlace, pattern: &str) -> Result<(), (String, &'static str)> {

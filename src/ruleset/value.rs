@@ -174,11 +174,16 @@ pub(super) fn target(text: &str) -> Checked<NatTarget> {
         },
     };
     let ports = port.map(|port| ports(port, 0)).transpose().map_err(|_| wrong())?;
+    // Nobody has port 0, and the kernel writes it into packets.
+    if ports.is_some_and(|(first, _)| first == 0) {
+        return Err(wrong());
+    }
     if addr.is_empty() && ports.is_some() && !text.starts_with('[') {
         return Ok((None, ports));
     }
     let addr = range(addr, 0).map_err(|_| wrong())?;
-    if addr.as_net().is_some_and(|net| net.prefix_len() == 0) {
+    // Nor has anybody the address that is none.
+    if addr.as_net().is_some_and(|net| net.prefix_len() == 0) || addr.numbers().0 == 0 {
         return Err(wrong());
     }
     Ok((Some(addr), ports))

@@ -53,17 +53,18 @@ impl Failed {
     }
 }
 
-/// Puts the ban journal on the disk, and then how far each file was read: in this order, so that no line
-/// counts as read whose ban is lost.
+/// Puts the ban journal on the disk, and then how far each file was read, if that is known: in this order, so
+/// that no line counts as read whose ban is lost.
 ///
 /// # Errors
 /// What could not be done. Without a journal there is nothing to lose.
-pub fn save<'a>(dir: &Path, all: impl Iterator<Item = (&'a [u8], Position)>) -> Result<(), Failed> {
+pub fn save<'a>(dir: &Path, all: Option<impl Iterator<Item = (&'a [u8], Position)>>) -> Result<(), Failed> {
     let errno = |e: &io::Error| e.raw_os_error().unwrap_or(5);
     match Dir::open(dir).and_then(|dir| dir.file(BANS, Access::Read)?.sync_data()) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Failed::Journal(errno(&e))),
         _ => {}
     }
+    let Some(all) = all else { return Ok(()) };
     let stored = Positions::open(dir).and_then(|mut file| {
         // What is the same already need not be written; what cannot be read is replaced.
         let _ = file.load(&mut |_, _| ());
@@ -102,16 +103,23 @@ mod tests {
             if journal {
                 std::fs::write(scratch.path().join(BANS), "x").unwrap();
             }
-            assert!(save(scratch.path(), [(&b"/a"[..], position)].into_iter()).is_ok());
+            assert!(save(scratch.path(), Some([(&b"/a"[..], position)].into_iter())).is_ok());
             let mut got = Vec::new();
             Positions::open(scratch.path())
                 .unwrap()
                 .load(&mut |path, p| got.push((path.to_vec(), p)))
                 .unwrap();
             assert_eq!(got, [(b"/a".to_vec(), position)]);
+            // Where it is not known how far, what was written stays.
+            let before = std::fs::read(scratch.path().join("positions")).unwrap();
+            assert!(save(scratch.path(), None::<std::iter::Empty<(&[u8], Position)>>).is_ok());
+            assert_eq!(std::fs::read(scratch.path().join("positions")).unwrap(), before);
         }
         std::fs::create_dir(scratch.path().join("positions.tmp")).unwrap();
         let other = Position { offset: 5, ..position };
-        assert!(matches!(save(scratch.path(), [(&b"/a"[..], other)].into_iter()), Err(Failed::Positions(_))));
+        assert!(matches!(
+            save(scratch.path(), Some([(&b"/a"[..], other)].into_iter())),
+            Err(Failed::Positions(_))
+        ));
     }
 }

@@ -102,6 +102,35 @@ impl BanJournal {
         key: [u64; 2],
         patience: Duration,
     ) -> Result<(BanJournal, Option<StateError>), StateError> {
+        let (mut journal, mut note) = BanJournal::opened(dir, key, patience)?;
+        if !journal.read_header()? {
+            if journal.refused.is_some() {
+                return Err(journal.is_strange());
+            }
+            note = Some(journal.set_aside(now)?);
+        }
+        Ok((journal, note))
+    }
+
+    /// Opens the journal in `dir` for a question: a file of another version stays where it is.
+    ///
+    /// # Errors
+    /// It cannot be opened, or holds no state of this version.
+    pub fn view(dir: &Path) -> Result<BanJournal, StateError> {
+        let (mut journal, _) = BanJournal::opened(dir, [0; 2], Duration::ZERO)?;
+        if journal.read_header()? { Ok(journal) } else { Err(journal.is_strange()) }
+    }
+
+    fn is_strange(&self) -> StateError {
+        self.system("use", io::ErrorKind::InvalidData.into())
+    }
+
+    #[inline(never)]
+    fn opened(
+        dir: &Path,
+        key: [u64; 2],
+        patience: Duration,
+    ) -> Result<(BanJournal, Option<StateError>), StateError> {
         let at = |call, path: &Path| {
             let path = path.to_owned();
             move |error| StateError::System { call, path, error }
@@ -117,9 +146,9 @@ impl BanJournal {
             },
         };
         let refused = note.as_ref().map(|error| error.raw_os_error().unwrap_or(0));
-        let mut note = note.map(at("write", &path));
+        let note = note.map(at("write", &path));
         let (buf, start, compacted, replaced, gave_up) = (Vec::new(), 0, 0, 0, false);
-        let mut journal = BanJournal {
+        let journal = BanJournal {
             dir,
             path,
             file,
@@ -133,12 +162,6 @@ impl BanJournal {
             compacted,
             replaced,
         };
-        if !journal.read_header()? {
-            if journal.refused.is_some() {
-                return Err(at("use", &journal.path)(io::ErrorKind::InvalidData.into()));
-            }
-            note = Some(journal.set_aside(now)?);
-        }
         Ok((journal, note))
     }
 

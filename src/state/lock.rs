@@ -31,6 +31,8 @@ pub enum LockPart {
     Daemon = 2,
     /// Held by the daemon while it waits for `Bans`.
     First = 3,
+    /// The rules of a backend of which programs make them.
+    Rules = 4,
 }
 
 /// The lock file of a directory.

@@ -24,6 +24,8 @@ const TEMP_SOON: &str = "positions.new";
 const FIRST: &[u8] = b"mef positions 1";
 /// Largest file that is read.
 const SIZE_MAX: u64 = 4 << 20;
+/// Bytes of all lines of a file at most, so that it is read back.
+pub const LINES_MAX: usize = (4 << 20) - FIRST.len() - 1;
 /// Longest path, as the system's PATH_MAX.
 const PATH_MAX: usize = 4096;
 
@@ -33,6 +35,8 @@ pub struct Positions {
     path: PathBuf,
     /// Checksum and length of what the file holds, to write it only when something changed.
     written: Option<(u32, usize)>,
+    /// The same of what was written last without waiting for the disk.
+    noted: Option<(u32, usize)>,
 }
 
 impl Positions {
@@ -43,7 +47,7 @@ impl Positions {
     pub fn open(dir: &Path) -> Result<Positions, StateError> {
         let path = dir.join(NAME);
         match Dir::create(dir) {
-            Ok(dir) => Ok(Positions { dir, path, written: None }),
+            Ok(dir) => Ok(Positions { dir, path, written: None, noted: None }),
             Err(error) => Err(StateError::System { call: "open", path: dir.to_owned(), error }),
         }
     }
@@ -85,8 +89,11 @@ impl Positions {
         if self.written == content {
             return Ok(());
         }
-        self.dir.replace(NAME, TEMP, &bytes).map_err(|e| self.system("write", e))?;
-        self.written = content;
+        // What the file has already is not newer than it says.
+        let is_there = self.noted == content && self.settle(&bytes).is_ok_and(|is_there| is_there);
+        let done = if is_there { Ok(()) } else { self.dir.replace(NAME, TEMP, &bytes) };
+        done.map_err(|e| self.system("write", e))?;
+        (self.written, self.noted) = (content, None);
         Ok(())
     }
 
@@ -96,8 +103,19 @@ impl Positions {
     /// # Errors
     /// The file cannot be written. It is as it was then.
     pub fn note<'a>(&mut self, all: impl Iterator<Item = (&'a [u8], Position)>) -> Result<(), StateError> {
-        self.written = None;
-        self.dir.replace_soon(NAME, TEMP_SOON, &text(all)).map_err(|e| self.system("write", e))
+        let bytes = text(all);
+        (self.written, self.noted) = (None, None);
+        self.dir.replace_soon(NAME, TEMP_SOON, &bytes).map_err(|e| self.system("write", e))?;
+        self.noted = Some((crc32c(&bytes), bytes.len()));
+        Ok(())
+    }
+
+    /// Waits until what was noted is on the disk; whether it is still what the file holds.
+    fn settle(&self, bytes: &[u8]) -> io::Result<bool> {
+        let file = self.dir.file(NAME, Access::Read)?;
+        file.sync_data()?;
+        self.dir.sync()?;
+        Ok(fs::read(file, SIZE_MAX)? == bytes)
     }
 
     fn system(&self, call: &'static str, error: io::Error) -> StateError {
@@ -123,6 +141,19 @@ pub fn parse(bytes: &[u8], each: &mut dyn FnMut(&[u8], Position)) -> u64 {
     damaged
 }
 
+/// How long the line of a path is at most.
+#[must_use]
+pub fn line_max(path: &[u8]) -> usize {
+    // The checksum, three numbers of 20 digits, one of 16; a blank behind each, and the newline.
+    let numbers = 9 + 3 * 21 + 17 + 1;
+    path.iter().map(|&byte| if is_plain(byte) { 1 } else { 4 }).sum::<usize>() + numbers
+}
+
+/// Whether a byte of a path stands for itself.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'\\'
+}
+
 fn text<'a>(all: impl Iterator<Item = (&'a [u8], Position)>) -> Vec<u8> {
     let mut bytes = FIRST.to_vec();
     bytes.push(b'\n');
@@ -138,7 +169,7 @@ fn write_line(path: &[u8], position: &Position, out: &mut Vec<u8>) {
     let Position { dev, ino, offset, tail } = position;
     let _ = write!(out, "00000000 {dev} {ino} {offset} {tail:016x} ");
     for &byte in path {
-        if byte.is_ascii_graphic() && byte != b'\\' {
+        if is_plain(byte) {
             out.push(byte);
         } else {
             let _ = write!(out, "\\x{byte:02x}");
@@ -194,6 +225,20 @@ mod tests {
 
     type PositionRow = (Vec<u8>, Position);
 
+    #[test]
+    fn no_line_is_longer_than_is_said() {
+        let most = Position { dev: u64::MAX, ino: u64::MAX, offset: u64::MAX, tail: u64::MAX };
+        let all: Vec<u8> = (1..=255).collect();
+        for path in [&b"/var/log/auth.log"[..], b"\n", b" \\ ", &all] {
+            let mut line = Vec::new();
+            write_line(path, &most, &mut line);
+            assert_eq!(line.len(), line_max(path));
+            write_line(path, &Position::default(), &mut line);
+            assert!(line.len() < 2 * line_max(path));
+        }
+        assert_eq!(LINES_MAX + text(std::iter::empty()).len(), usize::try_from(SIZE_MAX).unwrap());
+    }
+
     fn rows() -> Vec<PositionRow> {
         let position = |n: u64| Position { dev: n, ino: n * 7, offset: n * 1000, tail: !n };
         vec![
@@ -243,6 +288,16 @@ mod tests {
         assert_eq!(inode(), before);
         positions.store(rows.iter().skip(1).map(|(path, p)| (&path[..], *p))).unwrap();
         assert_ne!(inode(), before);
+        // What was noted is not written again, unless somebody else has written meanwhile.
+        let all = || rows.iter().map(|(path, p)| (&path[..], *p));
+        positions.note(all()).unwrap();
+        let noted = inode();
+        positions.store(all()).unwrap();
+        assert_eq!(inode(), noted);
+        positions.note(all()).unwrap();
+        store(&scratch, &rows[1..]);
+        positions.store(all()).unwrap();
+        assert_eq!(parsed(&std::fs::read(scratch.path().join(NAME)).unwrap()), (rows, 0));
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! Programs that run beside the daemon: started without a shell, in a process group of their own, and gone
 //! when the daemon is. Must not know what they are for.
 
+#[cfg(test)]
+#[path = "child_tests.rs"]
+mod tests;
+
+use super::fork::close_from;
 use super::fs::{c_path, invalid, null};
-use super::process::{fork, fork_sibling};
+use super::process::{self, fork_sibling};
 use super::runner::{self, ProgramEnd};
 use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
@@ -12,7 +17,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 
@@ -23,8 +28,6 @@ const ENVIRONMENT: [&str; 2] =
     ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"];
 /// Exit status of a child that could not become the program.
 const NO_EXEC: c_int = 127;
-/// Descriptors that are closed one by one at most, where the system cannot close them all.
-const CLOSED_FDS_MAX: c_int = 1 << 16;
 
 /// A program that was started. It is not ended by dropping this.
 pub struct Child {
@@ -169,105 +172,16 @@ pub(super) fn start_for(
         identity,
     };
     // The child calls nothing that is not async-signal-safe and allocates nothing: see `SpawnPlan::go`.
-    let forked = if parent == getpid() { fork() } else { fork_sibling() };
+    let forked = if parent == getpid() { process::fork() } else { fork_sibling() };
     let Some(child) = forked? else { plan.go() };
     // Also done by the child: whoever is first, the group is there when either goes on.
     let _ = setpgid(child, child);
     Ok(child)
 }
 
-fn own(pid: Pid) -> Child {
+/// A child of this process.
+pub(super) fn own(pid: Pid) -> Child {
     Child { pid, by_runner: false }
-}
-
-/// Does `work` in a second process that does not end with this one but has its end of `fd`: whatever else it
-/// has open but the standard streams is closed there.
-///
-/// # Errors
-/// No room for another process.
-pub(super) fn fork_server(fd: OwnedFd, work: &mut dyn FnMut(OwnedFd)) -> io::Result<()> {
-    const KEPT: c_int = 3;
-    if fork()?.is_some() {
-        return Ok(());
-    }
-    super::syslog::forget();
-    super::relay::forget();
-    // SAFETY: no memory is involved; what has the number is closed with all others.
-    let kept = unsafe { libc::dup2(fd.as_raw_fd(), KEPT) } == KEPT;
-    if kept && setpgid(Pid::from_raw(0), Pid::from_raw(0)).is_ok() {
-        // It is the number itself, or closed now.
-        std::mem::forget(fd);
-        // SAFETY: as in `close_all`.
-        unsafe { close_from(KEPT + 1) };
-        // SAFETY: it was made here, for nobody else.
-        work(unsafe { OwnedFd::from_raw_fd(KEPT) });
-    }
-    super::process::end()
-}
-
-/// Does `work` in a second process, so that this one does not wait for it and needs no memory for it.
-/// Whatever it has open but the standard streams is closed there; it hears signals as any program, and is
-/// killed when we die.
-///
-/// # Errors
-/// When the system has no room for another process.
-pub fn fork_worker(work: &mut dyn FnMut()) -> io::Result<Child> {
-    fork_worker_with(&mut || {
-        work();
-        0
-    })
-}
-
-/// Likewise; it ends with the status that `work` returns.
-///
-/// # Errors
-/// As `beside`.
-pub fn fork_worker_with(work: &mut dyn FnMut() -> u8) -> io::Result<Child> {
-    let parent = getpid();
-    if let Some(child) = fork()? {
-        let _ = setpgid(child, child);
-        return Ok(own(child));
-    }
-    let own = setpgid(Pid::from_raw(0), Pid::from_raw(0))
-        .and_then(|()| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL))
-        .and_then(|()| sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None));
-    let mut status = 0;
-    if own.is_ok() && getppid() == parent {
-        close_all();
-        status = work();
-    }
-    super::process::end_with(status)
-}
-
-/// Closes everything but the standard streams: locks and sockets belong to the parent. What had them open is
-/// never used again, and never dropped.
-fn close_all() {
-    super::syslog::forget();
-    super::relay::forget();
-    runner::forget();
-    // SAFETY: the log and the relay have let go of their sockets, and nothing else that has a descriptor is
-    // used in this process.
-    unsafe { close_from(3) };
-}
-
-/// Closes all descriptors from `first` on. Async-signal-safe.
-///
-/// # Safety
-/// Nothing that has one of them is used in this process any more.
-unsafe fn close_from(first: c_int) {
-    // SAFETY: no memory is involved; the descriptors are nobody's, says the caller.
-    if unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } == 0 {
-        return;
-    }
-    // Linux before 5.9. None has a number beyond the limit, unless the limit was lowered since.
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the system call fills what it is given, which has the right type.
-    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
-    let end = if known { c_int::try_from(limit.rlim_max).unwrap_or(CLOSED_FDS_MAX) } else { CLOSED_FDS_MAX };
-    for fd in first..end.min(CLOSED_FDS_MAX) {
-        // SAFETY: as above.
-        unsafe { libc::close(fd) };
-    }
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -323,6 +237,17 @@ impl SpawnPlan<'_> {
 }
 
 impl Child {
+    /// Its number.
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Its number, for people.
+    #[must_use]
+    pub fn number(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     /// Kills the program and all that it started, as far as that stayed in its group.
     pub fn kill(&self) {
         if self.by_runner { runner::end(self.pid, ProgramEnd::Kill) } else { kill_group(self.pid) }
@@ -346,6 +271,9 @@ impl Child {
 
     /// How it ended, if it did; then what it left behind is killed. Must not be asked again after that.
     pub fn ended(&self) -> Option<ChildExit> {
+        if self.by_runner && runner::is_told() {
+            return runner::told_end(self.pid);
+        }
         // Left unreaped for a moment, so that the number of the group cannot belong to somebody else.
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
         match waitid(Id::Pid(self.pid), look | WaitPidFlag::WNOWAIT) {
@@ -390,118 +318,4 @@ pub fn pipe(full: WhenFull) -> io::Result<(File, OwnedFd)> {
         fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     }
     Ok((read.into(), write))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read as _;
-    use std::time::{Duration, Instant};
-
-    fn sh(script: &str) -> Vec<String> {
-        ["sh", "-c", script].map(String::from).to_vec()
-    }
-
-    /// What the program writes, and how it ends.
-    fn run(argv: &[String], env: &[String]) -> (String, ChildExit) {
-        let (mut read, write) = pipe(WhenFull::Wait).unwrap();
-        let child = start(argv, env, Some(write.as_fd()), None).unwrap();
-        drop(write);
-        let end = wait(&child);
-        (String::from_utf8(all_of(&mut read)).unwrap(), end)
-    }
-
-    /// What stands in a pipe up to its end. That may come a moment after the program's: a process that
-    /// another test starts has all that is open here until it becomes its program.
-    fn all_of(read: &mut File) -> Vec<u8> {
-        let late = Instant::now() + Duration::from_secs(20);
-        let mut said = Vec::new();
-        while let Err(e) = read.read_to_end(&mut said) {
-            assert_eq!(e.kind(), io::ErrorKind::WouldBlock);
-            assert!(Instant::now() < late, "somebody lives");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        said
-    }
-
-    fn wait(child: &Child) -> ChildExit {
-        let late = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Some(end) = child.ended() {
-                return end;
-            }
-            assert!(Instant::now() < late, "it does not end");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    #[test]
-    fn a_program_has_what_it_needs_and_nothing_of_ours() {
-        let ours = std::env::temp_dir().join(format!("mef-child-ours-{}", std::process::id()));
-        let own = File::create(&ours).unwrap();
-        let (said, end) = run(&sh("env | sort; pwd; readlink /proc/self/fd/0; cat"), &["A=b c".to_string()]);
-        assert_eq!(end, ChildExit::Status(0));
-        assert_eq!(said, format!("A=b c\nLC_ALL=C\n{}\nPWD=/\n/\n/dev/null\n", ENVIRONMENT[0]));
-        let (said, _) = run(&sh("ls -l /proc/$$/fd"), &[]);
-        assert!(said.contains("/dev/null") && !said.contains("mef-child-ours"), "{said}");
-        std::fs::remove_file(&ours).unwrap();
-        // One that would outlive an exec, as those may that the daemon was started with.
-        let inherited = nix::unistd::dup(&own).unwrap();
-        nix::fcntl::fcntl(&inherited, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
-        for script in ["for fd in /proc/self/fd/*; do echo ${fd##*/}; done", "exec ls /proc/self/fd"] {
-            // The last one is the directory itself.
-            assert_eq!(run(&sh(script), &[]).0, "0\n1\n2\n3\n", "{script}");
-        }
-        let (said, _) = run(&sh("grep -E '^Sig(Blk|Ign)' /proc/self/status"), &[]);
-        for line in said.lines() {
-            let set = u64::from_str_radix(line.rsplit('\t').next().unwrap(), 16).unwrap();
-            assert_eq!(set & 1 << (libc::SIGPIPE - 1), 0, "{said}");
-            assert_eq!(set & 1 << (libc::SIGTERM - 1), 0, "{said}");
-        }
-    }
-
-    #[test]
-    fn ends_are_told() {
-        assert_eq!(run(&sh("exit 3"), &[]).1, ChildExit::Status(3));
-        assert_eq!(run(&sh("kill -9 $$"), &[]).1, ChildExit::Signal(9));
-        // A file that may be run and is no program.
-        let text = std::env::temp_dir().join(format!("mef-child-{}", std::process::id()));
-        std::fs::write(&text, "\0text").unwrap();
-        std::fs::set_permissions(&text, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        assert_eq!(run(&[text.to_str().unwrap().into()], &[]).1, ChildExit::Status(NO_EXEC));
-        std::fs::remove_file(&text).unwrap();
-    }
-
-    #[test]
-    fn what_cannot_be_started_is_an_error() {
-        for argv in
-            [vec![], vec!["mef-no-such-program".into()], vec!["/".into()], vec!["sh".into(), "\0".into()]]
-        {
-            assert!(start(&argv, &[], None, None).is_err(), "{argv:?}");
-        }
-    }
-
-    #[test]
-    fn its_children_go_with_it() {
-        let (mut read, write) = pipe(WhenFull::Wait).unwrap();
-        let child = start(&sh("sleep 1000 & sleep 1000 & wait"), &[], Some(write.as_fd()), None).unwrap();
-        drop(write);
-        assert_eq!(child.ended(), None);
-        assert_eq!(read.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        child.kill();
-        assert_eq!(wait(&child), ChildExit::Signal(9));
-        // Nobody has the other end any more.
-        assert!(all_of(&mut read).is_empty());
-    }
-
-    #[test]
-    fn a_pipe_that_drops_stops_nobody() {
-        let (mut read, write) = pipe(WhenFull::Lose).unwrap();
-        let child =
-            start(&sh("yes 2>/dev/null | head -c 1000000 >&2"), &[], None, Some(write.as_fd())).unwrap();
-        drop(write);
-        wait(&child);
-        let said = all_of(&mut read);
-        assert!(!said.is_empty() && said.len() < 1_000_000, "{}", said.len());
-    }
 }

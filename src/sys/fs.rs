@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! Opening files so that nobody who owns a directory can trick us. Knows no format.
 
+use super::busy;
 use crate::base::user::is_person;
 use nix::fcntl::{self, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
@@ -99,6 +100,8 @@ impl FileFacts {
 /// # Errors
 /// When it leads nowhere or may not be looked at.
 pub fn facts(path: &Path) -> io::Result<FileFacts> {
+    // A disk may be slow, and there may be many of them.
+    busy::tell();
     Ok(FileFacts::of(&nix::sys::stat::stat(&*c_path(path)?)?))
 }
 
@@ -158,6 +161,7 @@ pub fn is_full(file: impl AsFd) -> bool {
 /// As `open(2)`; `InvalidInput` for what is not a regular file, `Unsupported` for files of the kernel. None
 /// of these is opened at all: it is first seen what the path leads to, and then just that is opened.
 pub fn open_regular(path: &Path, links: Links) -> io::Result<File> {
+    busy::tell();
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     let at =
         |path: &Path, more| Ok::<_, io::Error>(fcntl::open(&*c_path(path)?, flags | more, Mode::empty())?);

@@ -7,13 +7,14 @@ use crate::base::range::Range;
 use crate::sys::fs;
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{DUMP, DUMP_INTR, Msg, REQUEST, attr, attrs, u16_at};
-use crate::sys::runner::is_confined;
+use crate::sys::runner::{RESOLV_CONF, is_confined, is_second, open_resolv_conf};
 use crate::sys::sweep::sweep;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use mnl::Bus;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 const OWN: &str = "this host's own address";
@@ -74,10 +75,15 @@ impl Protected {
     /// Why `who` must not be banned: it is, or contains, a protected address. `None` if it may be.
     #[must_use]
     pub fn why(&self, range: &Range) -> Option<&'static str> {
+        self.parts(range).next().map(|(_, why)| why)
+    }
+
+    /// What of a range must not be banned, each part with its reason.
+    pub fn parts(&self, range: &Range) -> impl Iterator<Item = (Range, &'static str)> {
         let range = range.canonical();
-        let kept =
-            self.addrs.iter().find(|&&(addr, _)| range.covers(&Range::from(addr))).map(|&(_, why)| why);
-        kept.or_else(|| RESERVED.iter().find(|(net, _)| range.meets(&Range::from(*net))).map(|&(_, why)| why))
+        let addrs = self.addrs.iter().map(|&(addr, why)| (Range::from(addr), why));
+        let nets = RESERVED.iter().map(|&(net, why)| (Range::from(net), why));
+        addrs.chain(nets).filter_map(move |(part, why)| Some((part.common(&range)?, why)))
     }
 
     /// Whether a protected address is in the network.
@@ -352,15 +358,28 @@ fn first_word(value: &[u8]) -> Option<IpAddr> {
     parse_addr(value.split(|&b| b == b' ').next()?)
 }
 
-/// What resolv.conf says. A confined daemon cannot read another file that took its place: to it the last one
-/// that it could read is in force until a restart.
+/// What resolv.conf says. A confined daemon cannot read another file that took its place: the process that
+/// gave up nothing opens it. Where there is none the last one that could be read is in force until a restart.
 #[must_use]
 pub fn resolv_conf(max: u64) -> Vec<u8> {
     static LAST: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-    let found = fs::open(Path::new("/etc/resolv.conf")).and_then(|file| fs::read(file, max));
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let is_denied = |e: &std::io::Error| e.kind() == std::io::ErrorKind::PermissionDenied && is_confined();
+    let opened = match fs::open(Path::new(RESOLV_CONF)) {
+        Err(e) if is_denied(&e) => open_resolv_conf().ok_or(e),
+        opened => opened,
+    };
+    let found = opened.and_then(|file| fs::read(file, max));
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     match found {
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied && is_confined() => {}
+        Err(e) if is_denied(&e) => {
+            if !is_second() && !TOLD.swap(true, Ordering::Relaxed) {
+                log::warn!(
+                    "{RESOLV_CONF} is another file, which can be read only after a restart (confine=full): \
+                     the former name servers stay"
+                );
+            }
+        }
         found => *last = found.unwrap_or_default(),
     }
     last.clone()

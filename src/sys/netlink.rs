@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
 
 /// Bytes that one receive can bring; the kernel cuts its dumps to what the reader offers.
@@ -63,6 +63,8 @@ pub fn strerror(errno: Errno) -> String {
 /// A netlink socket of one bus, with its receive buffer.
 pub struct NlSocket {
     socket: Socket,
+    /// That of the socket: what is only polled needs no code of libmnl's in memory.
+    fd: RawFd,
     seq: u32,
     buf: Buffer,
     detour: Detour,
@@ -88,7 +90,8 @@ impl NlSocket {
     pub fn open(bus: Bus) -> Result<NlSocket, Lost> {
         let socket = Socket::open(bus).map_err(|e| sys("socket(AF_NETLINK)", &e))?;
         socket.bind(0, 0).map_err(|e| sys("bind(AF_NETLINK)", &e))?;
-        let this = NlSocket { socket, seq: 0, buf: Buffer::new(RECV), detour: Detour::default() };
+        let fd = socket.as_raw_fd();
+        let this = NlSocket { socket, fd, seq: 0, buf: Buffer::new(RECV), detour: Detour::default() };
         fcntl(this.fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|e| Lost::Sys("fcntl", e))?;
         for option in [libc::NETLINK_CAP_ACK, libc::NETLINK_EXT_ACK] {
             // Older kernels may not have them: nothing depends on it.
@@ -155,7 +158,7 @@ impl NlSocket {
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: libmnl keeps this descriptor open until the socket is dropped, and the borrow ends before.
-        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 
     /// The next sequence number; never 0, which is what events carry.

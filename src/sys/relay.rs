@@ -289,7 +289,9 @@ pub fn turn() {
     }
 }
 
-fn ours() -> Option<Rc<Relay>> {
+/// The one of this process, if it has one: for whoever waits long for something else.
+#[must_use]
+pub fn ours() -> Option<Rc<Relay>> {
     let ours = Some(OURS.get()).filter(|ours| !ours.is_null())?;
     // SAFETY: it came from an `Rc`, and is null from the end of that on: it lives.
     unsafe { Rc::increment_strong_count(ours) };

@@ -79,7 +79,60 @@ static ALLOWED: &[c_long] = &[
     libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_gettimeofday, // where the vDSO does not know
     libc::SYS_getrandom,                                      // keys of tables, numbers of questions
     libc::SYS_memfd_create,                                   // what iptables-restore reads
+    // The process that reads lines is forked, and gives up more; nothing is gained by these.
+    libc::SYS_capset, libc::SYS_landlock_create_ruleset, libc::SYS_landlock_add_rule,
+    libc::SYS_landlock_restrict_self,
 ];
+
+/// Those that are left of them to the process that reads lines. What it may open is said below.
+#[rustfmt::skip]
+static OBSERVED: &[c_long] = &[
+    libc::SYS_read, libc::SYS_readv, libc::SYS_pread64,       // logs, the journal, the configuration
+    libc::SYS_write, libc::SYS_writev,                        // last words; nothing open takes them
+    libc::SYS_close, libc::SYS_lseek, libc::SYS_fstat, libc::SYS_statx, // where a log was read to
+    libc::SYS_statfs, libc::SYS_fstatfs, libc::SYS_getdents64, libc::SYS_readlinkat, libc::SYS_faccessat,
+    libc::SYS_getcwd,                                         // of the C library
+    libc::SYS_pipe2,                                          // what programs write into, run by others
+    libc::SYS_ppoll,                                          // the loop
+    libc::SYS_inotify_init1, libc::SYS_inotify_add_watch, libc::SYS_inotify_rm_watch, // logs
+    libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_recvfrom, libc::SYS_recvmsg, // the other process; syslog
+    libc::SYS_getsockopt,                                     // which of them is what
+    libc::SYS_munmap, libc::SYS_mremap, libc::SYS_brk, libc::SYS_madvise,
+    libc::SYS_futex, libc::SYS_sched_yield, libc::SYS_restart_syscall, // of the C library
+    libc::SYS_rt_sigprocmask, libc::SYS_rt_sigaction, libc::SYS_rt_sigreturn, libc::SYS_sigaltstack,
+    libc::SYS_exit, libc::SYS_exit_group,
+    libc::SYS_getpid, libc::SYS_gettid, libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid,
+    libc::SYS_getegid, libc::SYS_capget, libc::SYS_uname, libc::SYS_sysinfo,
+    libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_gettimeofday,
+    libc::SYS_getrandom,                                      // keys of tables
+];
+
+/// Those of an architecture that has older forms of the same calls.
+#[cfg(target_arch = "x86_64")]
+#[rustfmt::skip]
+static OBSERVED_HERE: &[c_long] = &[
+    libc::SYS_stat, libc::SYS_lstat, libc::SYS_newfstatat, libc::SYS_access, libc::SYS_readlink,
+    libc::SYS_poll, libc::SYS_pipe, libc::SYS_getrlimit, libc::SYS_time,
+];
+#[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
+static OBSERVED_HERE: &[c_long] = &[libc::SYS_newfstatat];
+#[cfg(target_arch = "arm")]
+#[rustfmt::skip]
+static OBSERVED_HERE: &[c_long] = &[
+    libc::SYS_stat64, libc::SYS_lstat64, libc::SYS_fstat64, libc::SYS_fstatat64, libc::SYS_access,
+    libc::SYS_readlink, libc::SYS_poll, libc::SYS_pipe, libc::SYS_ugetrlimit,
+    libc::SYS__llseek, libc::SYS_statfs64, libc::SYS_fstatfs64, libc::SYS_getuid32, libc::SYS_geteuid32,
+    libc::SYS_getgid32, libc::SYS_getegid32, libc::SYS_send, libc::SYS_recv, libc::SYS_sigreturn,
+    403 /* clock_gettime64 */, 406 /* clock_getres_time64 */, 414 /* ppoll_time64 */, 422 /* futex_time64 */,
+    0xf_0002 /* cacheflush */, 0xf_0005 /* set_tls */,
+];
+#[cfg(not(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "riscv64",
+    target_arch = "arm"
+)))]
+static OBSERVED_HERE: &[c_long] = &[];
 
 /// Those of an architecture that has older forms of the same calls.
 #[cfg(target_arch = "x86_64")]
@@ -106,7 +159,7 @@ static ALLOWED_HERE: &[c_long] = &[
     libc::SYS_rename,
     libc::SYS_renameat, libc::SYS_dup2, libc::SYS_pipe, libc::SYS_poll, libc::SYS_epoll_wait,
     libc::SYS_epoll_create, libc::SYS_accept, libc::SYS_fork, libc::SYS_ugetrlimit, libc::SYS_getpgrp,
-    libc::SYS_fcntl64, libc::SYS__llseek, libc::SYS_ftruncate64, libc::SYS_statfs64, libc::SYS_fstatfs64,
+    libc::SYS__llseek, libc::SYS_ftruncate64, libc::SYS_statfs64, libc::SYS_fstatfs64,
     libc::SYS_getuid32, libc::SYS_geteuid32, libc::SYS_getgid32, libc::SYS_getegid32,
     libc::SYS_send, libc::SYS_recv, libc::SYS_sigreturn,
     403 /* clock_gettime64 */, 406 /* clock_getres_time64 */, 407 /* clock_nanosleep_time64 */,
@@ -144,6 +197,17 @@ const NAMESPACES: u32 = 0x7e02_0080;
 /// What may be asked of a descriptor: that it does not block, whether it is a terminal, the number and the
 /// name of an interface.
 const IOCTLS: [u32; 5] = [0x5421, 0x5401, 0x5413, 0x8933, 0x8910];
+/// What is asked of descriptors by fcntl(2): that one ends with an exec, does not block, is there twice. None
+/// of what has the kernel send signals to another process (F_SETOWN, F_SETSIG, F_NOTIFY, F_SETLEASE).
+const FCNTLS: &[libc::c_int] =
+    &[libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
+/// Also by who bans: commands and daemon take turns at files (src/sys/lock.rs), and what programs of the one
+/// that reads write to is asked whether it is a pipe (src/sys/runner.rs).
+const FCNTLS_OF_ENFORCER: &[libc::c_int] = &[libc::F_OFD_SETLK, libc::F_OFD_GETLK, libc::F_GETPIPE_SZ];
+#[cfg(not(target_arch = "arm"))]
+const FCNTL: &[c_long] = &[libc::SYS_fcntl];
+#[cfg(target_arch = "arm")]
+const FCNTL: &[c_long] = &[libc::SYS_fcntl, libc::SYS_fcntl64];
 /// Netlink: routes and addresses; sockets; nf_tables, conntrack, ip_set, and packets that are reported.
 const NETLINK: [i32; 3] = [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG, libc::NETLINK_NETFILTER];
 
@@ -215,6 +279,35 @@ impl Assembler {
 
 /// The filter.
 fn filter(architecture: u32, sockets: Sockets) -> Vec<sock_filter> {
+    let mut to = begin(architecture);
+    ALLOWED.iter().chain(ALLOWED_HERE).for_each(|call| to.call(*call, SECCOMP_RET_ALLOW));
+    FATAL.iter().for_each(|call| to.call(*call, SECCOMP_RET_KILL_PROCESS));
+    memory(&mut to);
+    to.call_if(libc::SYS_clone, &|to| to.none_of(0, NAMESPACES));
+    // The C library then takes clone(2), whose flags can be seen.
+    to.call(libc::SYS_clone3, refuse(Errno::ENOSYS));
+    // A second process ends with this one; it may have more calls refused.
+    let own = [libc::PR_SET_PDEATHSIG, libc::PR_SET_SECCOMP].map(i32::cast_unsigned);
+    to.call_if(libc::SYS_prctl, &|to| to.one_of(0, &own));
+    to.call_if(libc::SYS_socket, &|to| families(to, sockets));
+    to.call_if(libc::SYS_socketpair, &|to| to.one_of(0, &[libc::AF_UNIX.cast_unsigned()]));
+    end(to, FCNTLS_OF_ENFORCER)
+}
+
+/// That of the process that reads lines, beside the one that it has already.
+fn observed(architecture: u32) -> Vec<sock_filter> {
+    let mut to = begin(architecture);
+    OBSERVED.iter().chain(OBSERVED_HERE).for_each(|call| to.call(*call, SECCOMP_RET_ALLOW));
+    memory(&mut to);
+    let writes = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC).cast_unsigned();
+    to.call_if(libc::SYS_openat, &|to| to.none_of(2, writes));
+    #[cfg(any(target_arch = "x86_64", target_arch = "arm"))]
+    to.call_if(libc::SYS_open, &|to| to.none_of(1, writes));
+    end(to, &[])
+}
+
+/// What does not call as this architecture does ends.
+fn begin(architecture: u32) -> Assembler {
     let mut to = Assembler(Vec::with_capacity(512));
     to.put(LOAD, ARCH, (0, 0));
     to.put(JUMP_EQUAL, architecture, (1, 0));
@@ -226,22 +319,23 @@ fn filter(architecture: u32, sockets: Sockets) -> Vec<sock_filter> {
         to.put(JUMP_AT_LEAST, 0x4000_0000, (0, 1));
         to.give(SECCOMP_RET_KILL_PROCESS);
     }
-    ALLOWED.iter().chain(ALLOWED_HERE).for_each(|call| to.call(*call, SECCOMP_RET_ALLOW));
-    FATAL.iter().for_each(|call| to.call(*call, SECCOMP_RET_KILL_PROCESS));
+    to
+}
+
+/// Memory, none of which can be executed.
+fn memory(to: &mut Assembler) {
     let exec = libc::PROT_EXEC.cast_unsigned();
     to.call_if(MMAP, &|to| to.none_of(2, exec));
     to.call_if(libc::SYS_mprotect, &|to| to.none_of(2, exec));
-    to.call_if(libc::SYS_clone, &|to| to.none_of(0, NAMESPACES));
-    // The C library then takes clone(2), whose flags can be seen.
-    to.call(libc::SYS_clone3, refuse(Errno::ENOSYS));
-    // A second process ends with this one.
-    to.call_if(libc::SYS_prctl, &|to| to.one_of(0, &[libc::PR_SET_PDEATHSIG.cast_unsigned()]));
+}
+
+/// What is asked of descriptors, and of files by fcntl(2) beside that; all other calls are refused.
+fn end(mut to: Assembler, locks: &[libc::c_int]) -> Vec<sock_filter> {
     // How many descriptors there can be; of nobody else.
     to.call_if(libc::SYS_prlimit64, &|to| to.one_of(0, &[0]));
     to.call_if(libc::SYS_ioctl, &|to| to.one_of(1, &IOCTLS));
-    to.call_if(libc::SYS_socket, &|to| families(to, sockets));
-    to.call_if(libc::SYS_socketpair, &|to| to.one_of(0, &[libc::AF_UNIX.cast_unsigned()]));
-    to.call(libc::SYS_fcntl, SECCOMP_RET_ALLOW);
+    let fcntls: Vec<u32> = FCNTLS.iter().chain(locks).map(|what| what.cast_unsigned()).collect();
+    FCNTL.iter().for_each(|call| to.call_if(*call, &|to| to.one_of(1, &fcntls)));
     to.give(refuse(Errno::EPERM));
     to.0
 }
@@ -273,7 +367,18 @@ fn families(to: &mut Assembler, sockets: Sockets) {
 /// EINVAL or ENOSYS: this kernel has no filters of system calls; ENOSYS also for an architecture whose calls
 /// are not known here.
 pub fn enforce(sockets: Sockets) -> Result<(), Errno> {
-    let mut filter = filter(ARCHITECTURE.ok_or(Errno::ENOSYS)?, sockets);
+    install(filter(ARCHITECTURE.ok_or(Errno::ENOSYS)?, sockets))
+}
+
+/// Likewise all but those of the process that reads lines.
+///
+/// # Errors
+/// As [`enforce`].
+pub fn enforce_observed() -> Result<(), Errno> {
+    install(observed(ARCHITECTURE.ok_or(Errno::ENOSYS)?))
+}
+
+fn install(mut filter: Vec<sock_filter>) -> Result<(), Errno> {
     let len = libc::c_ushort::try_from(filter.len()).map_err(|_| Errno::EINVAL)?;
     let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
     let mode = libc::SECCOMP_MODE_FILTER;

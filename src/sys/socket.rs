@@ -4,8 +4,8 @@
 use super::fs::{c_path, invalid};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, recv,
-    setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind,
+    recv, setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::stat::{Mode, SFlag, lstat, umask};
 use std::io;
@@ -48,6 +48,9 @@ fn datagrams(family: AddressFamily, addr: &dyn SockaddrLike) -> io::Result<Owned
         let _ = setsockopt(&made, sockopt::RcvBuf, &QUEUE);
     }
     private(|| bind(made.as_raw_fd(), addr))?;
+    // Nothing is ever sent from it, whoever it is lent to. Of UDP that holds although it is refused, for want
+    // of somebody at the other end.
+    let _ = shutdown(made.as_raw_fd(), Shutdown::Write);
     Ok(made)
 }
 
@@ -78,5 +81,52 @@ pub fn receive(socket: &OwnedFd, room: &mut [u8]) -> io::Result<Option<usize>> {
             Err(Errno::EINTR) => continue,
             Err(e) => Err(e.into()),
         };
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+    use std::net::UdpSocket;
+    use std::os::unix::net::UnixDatagram;
+
+    /// All that is there, in one.
+    fn received(socket: &OwnedFd) -> Vec<u8> {
+        let mut room = [0; 8];
+        let each = std::iter::from_fn(|| receive(socket, &mut room).unwrap().map(|len| room[..len].to_vec()));
+        each.flatten().collect()
+    }
+
+    #[test]
+    fn what_takes_datagrams_sends_none() {
+        let path = std::env::temp_dir().join(format!("mef-sends-none-{}", std::process::id()));
+        let other = path.with_extension("other");
+        let _ = std::fs::remove_file(&other);
+        let (unix, there) = (listen_at(&path).unwrap(), UnixDatagram::bind(&other).unwrap());
+        there.send_to(b"a", &path).unwrap();
+        there.send_to(b"b", &path).unwrap();
+        let ours = UnixDatagram::from(unix.try_clone().unwrap());
+        assert_eq!(ours.send_to(b"x", &other).unwrap_err().kind(), ErrorKind::BrokenPipe);
+        ours.connect(&other).unwrap();
+        assert_eq!(ours.send(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(received(&unix), b"ab", "who sends nothing receives on");
+        remove(&path);
+        remove(&other);
+
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            // Where there is no IPv6 there is nothing to send by it.
+            let Ok(udp) = listen_on(any.parse().unwrap()) else { continue };
+            let there = UdpSocket::bind(any).unwrap();
+            let ours = UdpSocket::from(udp.try_clone().unwrap());
+            there.send_to(b"a", ours.local_addr().unwrap()).unwrap();
+            let to = there.local_addr().unwrap();
+            assert_eq!(ours.send_to(b"x", to).unwrap_err().kind(), ErrorKind::BrokenPipe);
+            ours.connect(to).unwrap();
+            assert_eq!(ours.send(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
+            there.send_to(b"b", ours.local_addr().unwrap()).unwrap();
+            assert_eq!(received(&udp), b"ab", "{any}");
+        }
     }
 }

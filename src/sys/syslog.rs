@@ -3,13 +3,14 @@
 //! allocates, and nothing that a message quotes can garble a log or a terminal (`base::line`).
 
 use super::{clock, stdio};
+use crate::base::build_part::BuildPart;
 use crate::base::clock::Wall;
 use crate::base::line::Line;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -30,22 +31,38 @@ pub enum LogTarget {
     Stderr = 2,
     /// Both.
     Both = 3,
+    /// Another process of ours, which has them written: see [`give_to`].
+    Process = 4,
 }
 
 /// Warnings and errors that are kept, and bytes of each.
 const KEPT: usize = 4;
 const KEPT_LEN: usize = 240;
+/// So many of those that are kept can be of others.
+const OTHERS_KEPT: usize = 2;
+
+/// The target of messages that follow from what another process says. Of the problems that are kept they are
+/// half, lest they take the places of all others.
+pub const OF_OTHERS: &str = "others";
+
+/// Whose a problem is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ProblemOf {
+    Us,
+    Others,
+}
 
 /// A warning or an error.
 #[derive(Clone, Copy)]
 struct LogProblem {
+    of: ProblemOf,
     at: Wall,
     len: usize,
     text: [u8; KEPT_LEN],
 }
 
 impl LogProblem {
-    const NONE: LogProblem = LogProblem { at: Wall(0), len: 0, text: [0; KEPT_LEN] };
+    const NONE: LogProblem = LogProblem { of: ProblemOf::Us, at: Wall(0), len: 0, text: [0; KEPT_LEN] };
 
     fn text(&self) -> &str {
         std::str::from_utf8(self.text.get(..self.len).unwrap_or_default()).unwrap_or_default()
@@ -57,16 +74,20 @@ struct LogProblems([LogProblem; KEPT]);
 
 impl LogProblems {
     /// One that comes again takes the place of what it was before; a line of a file that is shown is none.
-    fn keep(&mut self, at: Wall, line: &str) {
+    fn keep(&mut self, of: ProblemOf, at: Wall, line: &str) {
         if line.contains(":  ") {
             return;
         }
         let end = (0..=line.len().min(KEPT_LEN)).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
         let line = line.get(..end).unwrap_or_default();
-        let place = self.0.iter().position(|known| known.text() == line).unwrap_or(KEPT - 1);
+        let same = self.0.iter().position(|known| known.of == of && known.text() == line);
+        let is_other = |known: &LogProblem| known.of == ProblemOf::Others;
+        let is_full = of == ProblemOf::Others && self.0.iter().filter(|p| is_other(p)).count() >= OTHERS_KEPT;
+        let last = if is_full { self.0.iter().rposition(is_other) } else { None };
+        let place = same.or(last).unwrap_or(KEPT - 1);
         self.0.copy_within(..place, 1);
         let [first, ..] = &mut self.0;
-        (first.at, first.len) = (at, line.len());
+        (first.of, first.at, first.len) = (of, at, line.len());
         first.text.iter_mut().zip(line.bytes()).for_each(|(to, from)| *to = from);
     }
 }
@@ -78,6 +99,12 @@ pub fn problems(each: &mut dyn FnMut(Wall, &str)) {
     // A copy: who hears of them may log something.
     let all = PROBLEMS.lock().unwrap_or_else(PoisonError::into_inner).0;
     all.iter().filter(|problem| problem.len > 0).for_each(|problem| each(problem.at, problem.text()));
+}
+
+/// Keeps a warning among these that was logged by another process of ours.
+pub fn keep(text: &str) {
+    let mut all = PROBLEMS.lock().unwrap_or_else(PoisonError::into_inner);
+    all.keep(ProblemOf::Us, clock::wall(), text);
 }
 
 struct Logger {
@@ -101,6 +128,20 @@ pub fn install(target: LogTarget, level: LevelFilter) {
     log::set_max_level(level);
 }
 
+/// Sends the messages to another process of ours from now on, whole: `kind`, the number of the level as `of`
+/// says, and the text. Who has no room for them is waited for.
+pub fn give_to(socket: OwnedFd, kind: u8, of: fn(Level) -> u8) {
+    LOGGER.target.store(LogTarget::Process as u8, Ordering::Relaxed);
+    *LOGGER.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket.into());
+    *GIVES.lock().unwrap_or_else(PoisonError::into_inner) = Some((kind, of));
+}
+
+/// What the messages of [`give_to`] begin with.
+static GIVES: Mutex<Option<MessageHead>> = Mutex::new(None);
+
+/// A kind, and what stands for a level.
+type MessageHead = (u8, fn(Level) -> u8);
+
 /// Closes the socket; the next message opens another. For a process that begins as a copy of ours.
 pub fn forget() {
     *LOGGER.socket.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -120,11 +161,15 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
+        if BuildPart::Observer.is_in() && self.target.load(Ordering::Relaxed) == LogTarget::Process as u8 {
+            return self.give(record);
+        }
         if record.level() <= Level::Warn {
             let mut line = Line::new();
             let _ = write!(line, "{}{}", prefix(record.level()), record.args());
             let text = std::str::from_utf8(line.bytes()).unwrap_or_default();
-            PROBLEMS.lock().unwrap_or_else(PoisonError::into_inner).keep(clock::wall(), text);
+            let of = if record.target() == OF_OTHERS { ProblemOf::Others } else { ProblemOf::Us };
+            PROBLEMS.lock().unwrap_or_else(PoisonError::into_inner).keep(of, clock::wall(), text);
         }
         let target = self.target.load(Ordering::Relaxed);
         let logged = target & LogTarget::Syslog as u8 != 0 && self.syslog(Path::new(DEV_LOG), record);
@@ -137,6 +182,16 @@ impl Log for Logger {
 }
 
 impl Logger {
+    /// What the other process cannot take any more is lost: this one is killed with it.
+    fn give(&self, record: &Record<'_>) {
+        let Some((kind, of)) = *GIVES.lock().unwrap_or_else(PoisonError::into_inner) else { return };
+        let mut line = Line::new();
+        let _ = write!(line, "{}", record.args());
+        let message = [&[kind, of(record.level())], line.bytes()].concat();
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        socket.iter().for_each(|socket| drop(socket.send(&message)));
+    }
+
     /// `false` if there is no system log. A log that is there but does not read has the message counted.
     fn syslog(&self, path: &Path, record: &Record<'_>) -> bool {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -244,17 +299,26 @@ mod tests {
         let seen =
             |all: &LogProblems| all.0.iter().map(|p| (p.at.0, p.text().to_owned())).collect::<Vec<_>>();
         for (at, text) in [(1, "a"), (2, "b"), (3, "a"), (4, "c"), (5, "d"), (6, "c")] {
-            all.keep(Wall(at), text);
+            all.keep(ProblemOf::Us, Wall(at), text);
         }
         let want = [(6, "c"), (5, "d"), (3, "a"), (2, "b")].map(|(at, text)| (at, text.to_owned()));
         assert_eq!(seen(&all), want);
-        all.keep(Wall(7), &"ü".repeat(KEPT_LEN));
+        all.keep(ProblemOf::Us, Wall(7), &"ü".repeat(KEPT_LEN));
         assert_eq!(seen(&all)[..2], [(7, "ü".repeat(KEPT_LEN / 2)), (6, "c".to_owned())]);
-        all.keep(Wall(7), "error:     1 | nonsense=1");
+        all.keep(ProblemOf::Us, Wall(7), "error:     1 | nonsense=1");
         assert!(seen(&all)[0].1.starts_with('ü'));
         // A letter that does not fit whole is left out.
-        all.keep(Wall(8), &["x", &"ü".repeat(KEPT_LEN)].concat());
+        all.keep(ProblemOf::Us, Wall(8), &["x", &"ü".repeat(KEPT_LEN)].concat());
         assert_eq!(seen(&all)[0].1.len(), KEPT_LEN - 1);
+        // Of others only the last two are kept.
+        for at in 10..20 {
+            all.keep(ProblemOf::Others, Wall(at), &format!("{at}"));
+        }
+        all.keep(ProblemOf::Others, Wall(20), "18");
+        all.keep(ProblemOf::Us, Wall(21), "z");
+        let want = [(21, "z"), (20, "18"), (19, "19")].map(|(at, text)| (at, text.to_owned()));
+        assert_eq!(seen(&all)[..3], want);
+        assert!(seen(&all)[3..].iter().all(|(at, _)| *at < 10));
     }
 
     #[test]

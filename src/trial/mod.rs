@@ -136,6 +136,13 @@ pub fn tidy(run_dir: &Path) {
     }
 }
 
+/// Whether somebody is changing the rules now, or has some on trial.
+#[must_use]
+pub fn is_loading(run_dir: &Path) -> bool {
+    let file = Dir::open(run_dir).and_then(|dir| dir.file(LOCK, Access::Read));
+    file.is_ok_and(|file| Lock::take(&file).is_err())
+}
+
 /// Whether the kernel has rules on trial.
 fn goes_on() -> bool {
     kernel::pending().is_ok_and(|found| found.is_some_and(|trial| trial.left_ms > 0))
@@ -179,6 +186,17 @@ impl TrialTurn {
             let step = clock::mono().after(LOCK_STEP);
             let _ = poll::wait(&[], &mut [], Some(step));
         }
+    }
+
+    /// Takes it if nobody has it. A `run_dir` that cannot be written is borne.
+    #[must_use]
+    pub fn take_free(run_dir: &Path) -> Option<TrialTurn> {
+        let dir = run_dir.to_owned();
+        let Ok(file) = Dir::create(run_dir).and_then(|dir| dir.file(LOCK, Access::Write)) else {
+            return Some(TrialTurn { dir, file: None });
+        };
+        let is_taken = Lock::take(&file).map(Lock::keep).is_ok();
+        is_taken.then_some(TrialTurn { dir, file: Some(file) })
     }
 
     /// The lock goes with the watcher and with `run_dir`; the kernel still knows of the trial.

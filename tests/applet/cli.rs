@@ -203,8 +203,9 @@ fn a_line_without_an_end_is_a_bad_line() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
-fn a_hundred_thousand_addresses_at_once_in_two_megabytes() {
+fn a_hundred_thousand_addresses_at_once_take_no_memory_each() {
     let net = Net::new();
+    let program = std::fs::metadata(common::mef_binary()).unwrap().len() / 1024;
     let mut list = String::new();
     for i in 0..100_000u32 {
         let _ = writeln!(list, "{}", std::net::Ipv4Addr::from(0x0b00_0000 + 3 * i));
@@ -218,7 +219,8 @@ fn a_hundred_thousand_addresses_at_once_in_two_megabytes() {
     });
     let output = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
     assert_eq!((status, output.as_str()), (0, "banned 100000 addresses for 1h\n"));
-    assert!(peak > 0 && peak < 2000, "{peak} KiB");
+    // As much of the program's file as the page cache has is mapped, all of it on some kernels.
+    assert!(peak > 0 && peak < program + 400, "{peak} KiB");
     // While the kernel resizes its hash, which it does behind the back of whoever filled it, dumps leave
     // elements out.
     wait_until("100,000 elements", || {

@@ -3,6 +3,7 @@
 
 use crate::common;
 
+use common::pty::Pty;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -126,4 +127,39 @@ fn banned_addresses_are_offered_to_unban() {
         }
         assert_eq!(run(FISH, &line("203")), Vec::<String>::new(), "{command}");
     }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn bash_goes_on_where_addresses_differ() {
+    let mut net = common::Net::new();
+    net.mef(&["ban", "2001:db8:1:2::/64", "2001:db8:1:3::/64"]).ok();
+    net.write(
+        "inputrc",
+        "set enable-bracketed-paste off\nset bell-style none\nset horizontal-scroll-mode off\n",
+    );
+    let bin = common::mef_binary();
+    let path = format!("{}:{}", bin.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let mut command = net.command("bash", &["--norc", "--noprofile", "-i"]);
+    command.env("PATH", path).env("PS1", "at> ").env("INPUTRC", net.path("inputrc"));
+    let mut shell = Pty::start(&mut net, command, (24, 80));
+    shell.wait("at>");
+    shell.press(&format!("source {SHIPPED}/bash-completion/completions/mef\n"));
+    shell.wait("at>");
+    // As far as they are the same, then what is left.
+    shell.press("mef unban 2001\t");
+    shell.wait("at> mef unban 2001:db8:1:");
+    shell.press("3\t");
+    shell.wait("at> mef unban 2001:db8:1:3::/64");
+    // A blank stands behind what is whole.
+    shell.press("2001:db8:1:2\t");
+    shell.wait("at> mef unban 2001:db8:1:3::/64 2001:db8:1:2::/64");
+    // Names of files have their quotes, and directories their slash.
+    net.write("zz top/x.conf", "");
+    shell.press(&format!("\u{15}cd {}\n", net.path("").display()));
+    shell.wait("at>");
+    shell.press("mef check z\t");
+    shell.wait("at> mef check zz\\ top/");
+    shell.press("\u{15}exit\n");
+    assert_eq!(net.wait(shell.program), 0);
 }

@@ -6,6 +6,7 @@ use crate::common;
 use common::bans::{Row, Value, number, rows, text};
 use common::daemon::{LOG, failed, fails, host};
 use common::{Net, wait_until};
+use std::fs;
 
 fn history(net: &Net, more: &[&str]) -> Vec<Row> {
     let args: Vec<&str> = ["history", "--json"].iter().chain(more).copied().collect();
@@ -25,6 +26,8 @@ fn a_host_without_a_past_says_so_and_makes_nothing() {
     let output = net.mef(&["history"]);
     assert_eq!((output.status, &*output.stdout), (0, ""));
     assert_eq!(output.stderr, "mef: nothing in the history\n");
+    // A table has its names although it has no rows.
+    assert!(net.mef(&["history", "--csv"]).stdout.starts_with("time,event,address,"));
     assert!(!net.path("lib/mef/bans").exists(), "asking makes no journal");
     for wrong in [vec!["--json", "--csv"], vec!["--since", "yesterdays"], vec!["host.example"]] {
         let args: Vec<&str> = std::iter::once("history").chain(wrong).collect();
@@ -103,6 +106,22 @@ fn the_line_that_decided_stays_with_its_ban_over_restarts() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
+fn bans_have_their_lines_however_large_the_journal_is() {
+    let mut net = host("", "maxretry=3");
+    net.append(LOG, "");
+    net.daemon("daemon");
+    net.append(LOG, fails("203.0.113.1", 3));
+    wait_until("the ban", || net.banned().contains(&"203.0.113.1".to_owned()));
+    net.mark(LOG);
+    let many = (0..12_000u32).map(|n| format!("{}\n", std::net::Ipv4Addr::from(0x0b00_0000 + 3 * n)));
+    let reason = "x".repeat(100);
+    net.mef_input(&["ban", "-", "--reason", &reason], many.collect::<String>().as_bytes()).ok();
+    assert!(fs::metadata(net.path("lib/mef/bans")).unwrap().len() > 1 << 20);
+    assert_eq!(text(&net.ban_of("203.0.113.1"), "line"), failed("203.0.113.1").trim_end());
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn a_line_of_an_attacker_is_cut_and_shown_as_what_it_is() {
     let mut net = host("", "maxretry=3");
     let log = net.path(LOG).display().to_string();
@@ -133,9 +152,31 @@ fn the_history_is_bounded() {
             net.mef_input(&["ban", "-", "--config", &config], addresses.as_bytes()).ok();
             net.mef(&["unban", "10.1.0.0/16", "--config", &config]).ok();
         }
-        let size = std::fs::metadata(net.path("lib/mef/bans")).unwrap().len();
+        let size = fs::metadata(net.path("lib/mef/bans")).unwrap().len();
         assert!(size < 600_000, "{size}");
         assert_eq!(history(&net, &["--config", &config]).len(), want);
     }
     assert!(net.mef(&["history", "--config", "mef.conf"]).stderr.contains("history_max=0"));
+    assert!(net.mef(&["report", "--config", "mef.conf"]).stdout.contains("history_max=0"));
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn asking_leaves_a_journal_of_another_version_where_it_is() {
+    let net = Net::new();
+    net.mef(&["ban", "192.0.2.7"]).ok();
+    fs::write(net.path("lib/mef/bans"), "something else\n".repeat(99)).unwrap();
+    let history = net.mef(&["history"]);
+    assert!(history.status == 1 && history.stderr.contains("cannot use "), "{history:?}");
+    // What the kernel has is listed all the same, and what is missing is told.
+    for command in [&["bans"][..], &["why", "192.0.2.8"]] {
+        let listed = net.mef(command);
+        assert!(listed.status == 0 && listed.stderr.contains("cannot use "), "{listed:?}");
+    }
+    assert!(net.mef(&["bans"]).stdout.contains("192.0.2.7"));
+    assert!(net.read("lib/mef/bans").starts_with("something else\n"));
+    fs::remove_file(net.path("lib/mef/bans")).unwrap();
+    fs::create_dir(net.path("lib/mef/bans")).unwrap();
+    let listed = net.mef(&["bans"]);
+    assert!(listed.status == 0 && listed.stdout.contains("192.0.2.7"), "{listed:?}");
 }

@@ -226,7 +226,8 @@ fn the_last_problems_are_told_and_no_more_than_those() {
     assert_eq!(problems(&net), Vec::<String>::new());
     fs::remove_file(net.path(LOG)).unwrap();
     wait_until("a problem", || !problems(&net).is_empty());
-    let why = format!(" ago: warning: sees nothing for app: no log file ({})", net.path(LOG).display());
+    let why =
+        format!(" ago: warning: observer: sees nothing for app: no log file ({})", net.path(LOG).display());
     wait_until("the problem", || problems(&net).iter().any(|problem| problem.contains(&why)));
     let config = net.path("mef.conf").display().to_string();
     for line in 1..=6 {
@@ -243,7 +244,7 @@ fn the_last_problems_are_told_and_no_more_than_those() {
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn prometheus_takes_the_numbers_and_the_alert_rules() {
-    let mut net = alone("");
+    let mut net = alone("rbl_enabled=true\nrbl_a_enabled=true\nrbl_a_zone=dnsbl.example.net");
     net.append(LOG, "");
     for with_daemon in [false, true] {
         if with_daemon {
@@ -252,6 +253,7 @@ fn prometheus_takes_the_numbers_and_the_alert_rules() {
         let text = prometheus(&net).ok();
         let judged = net.input("promtool", &["check", "metrics"], text.as_bytes());
         assert_eq!((judged.status, judged.stdout.as_str(), judged.stderr.as_str()), (0, "", ""), "{text}");
+        assert_eq!(text.contains("\nmef_dnsbl_answer_seconds{dnsbl=\"a\"} 0.000\n"), with_daemon, "{text}");
     }
     let alerts = concat!(env!("CARGO_MANIFEST_DIR"), "/rootfs/usr/share/doc/mef/alerts.yml");
     let judged = net.cmd("promtool", &["check", "rules", alerts]);
@@ -281,4 +283,28 @@ fn the_dashboard_and_the_alerts_ask_for_numbers_that_there_are() {
         asked += 1;
     }
     assert!(asked >= 15, "{asked}");
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_configuration_that_no_daemon_starts_with_and_a_refused_list_are_told() {
+    let mut net = alone("");
+    net.append(LOG, "");
+    net.daemon("daemon");
+    let config = net.path("mef.conf").display().to_string();
+    let people = || net.mef(&["status", "--config", &config]).shown();
+    let object =
+        || net.mef(&["status", "--json", "--config", &config]).shown().lines().next().unwrap().to_owned();
+    assert!(!people().contains("problem  ") && object().contains("\"config_errors\":false"));
+    net.write("blacklist/bad.conf", &"\u{1}\u{2}nonsense\n".repeat(9));
+    let told = " ago: warning: deny lists have bad lines, or are not all in force: see `mef lists`";
+    wait_until("the problem", || people().contains(told));
+    let before = net.read("mef.conf");
+    net.write("mef.conf", &(before.clone() + "state_sync=perhaps\n"));
+    assert!(people().contains("\nproblem     the configuration has errors"), "{}", people());
+    assert!(object().contains("\"config_errors\":true"));
+    let numbers = net.mef(&["status", "--prometheus", "--config", &config]).shown();
+    assert!(numbers.contains("\nmef_config_errors 1\n"), "{numbers}");
+    net.write("mef.conf", &before);
+    assert!(!people().contains("the configuration has errors"));
 }

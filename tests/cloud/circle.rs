@@ -25,7 +25,7 @@ fn settings(net: &Net, cloud: &Cloud, member: &str) -> String {
 }
 
 /// A host that is a member, its daemon's configuration written.
-fn member(kind: Kind, lines: &str) -> (Net, Cloud) {
+pub fn member(kind: Kind, lines: &str) -> (Net, Cloud) {
     let net = Net::new();
     let mut cloud = Cloud::new(&net, kind);
     cloud.add(&net, "web1", "acme");
@@ -153,6 +153,9 @@ fn fourth_host(net: &mut Net, cloud: &Cloud) {
     wait_until("the ban", || net.banned().contains(&"11.2.3.4".to_owned()));
     let reason = text(&net.ban_of("11.2.3.4"), "reason");
     assert_eq!(reason, "listed by community: reported by 3 members of 3 groups");
+    let conf = net.path("mef.conf");
+    let why = net.mef(&["why", "--config", conf.to_str().unwrap(), "11.2.3.4"]).shown();
+    assert!(why.contains("community_cloud_* in mef.conf"), "{why}");
     // What it has seen itself it reports, and nothing else.
     net.append(LOG, failed("11.7.7.7"));
     let own = report("7.7.7.11", "web1", "app");

@@ -193,3 +193,20 @@ pub fn same_ends(before: &Ends, after: &Ends) {
         "{before:#?}\n{after:#?}"
     );
 }
+
+/// The children of a daemon that cannot change the firewall: programs apart, that is the observer.
+pub fn observers(daemon: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children")).unwrap_or_default();
+    let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    let is_one = |pid: &u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap_or("").trim();
+        !text.contains("State:\tZ") && u64::from_str_radix(line, 16).is_ok_and(|caps| caps & (1 << 12) == 0)
+    };
+    children.filter(is_one).collect()
+}
+
+/// The one that there is.
+pub fn observer(daemon: u32) -> u32 {
+    wait_for("the observer", || observers(daemon).pop())
+}

@@ -265,7 +265,12 @@ impl Net {
 
     /// Sends a signal to a started program.
     pub fn signal(&self, started: usize, signal: i32) {
-        ns::kill(self.children[started].id(), signal);
+        let pid = self.children[started].id();
+        ns::kill(pid, signal);
+        // A daemon that stands still does not read either.
+        if [libc::SIGSTOP, libc::SIGCONT].contains(&signal) {
+            daemon::observers(pid).into_iter().for_each(|observer| ns::kill(observer, signal));
+        }
     }
 
     /// Waits for the end of a started program and returns its exit status, -1 for a signal.

@@ -320,7 +320,7 @@ pub fn end_and_peak(child: &mut std::process::Child, feed: impl FnOnce()) -> (i3
 /// The filter of system calls that a process has last been given, as the kernel has it: instructions of the
 /// classic packet filter. The process stands still meanwhile.
 pub fn filter_of(pid: u32) -> Vec<libc::sock_filter> {
-    /// `PTRACE_SECCOMP_GET_FILTER`; the first one counts from the last.
+    /// `PTRACE_SECCOMP_GET_FILTER`
     const GET_FILTER: libc::c_uint = 0x420c;
     let pid = pid.cast_signed();
     let none = std::ptr::null_mut::<libc::c_void>();
@@ -331,13 +331,21 @@ pub fn filter_of(pid: u32) -> Vec<libc::sock_filter> {
     assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
     let nothing = libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 };
     let mut filter = vec![nothing; 4096];
-    // SAFETY: a filter has at most 4096 instructions, for which there is room.
-    let len = unsafe { libc::ptrace(GET_FILTER as _, pid, none, filter.as_mut_ptr()) };
-    let error = io::Error::last_os_error();
+    let mut newest = Err(io::Error::last_os_error());
+    // The kernel counts from the oldest.
+    for at in 0..64_usize {
+        let at = std::ptr::without_provenance_mut::<libc::c_void>(at);
+        // SAFETY: a filter has at most 4096 instructions, for which there is room.
+        let len = unsafe { libc::ptrace(GET_FILTER as _, pid, at, filter.as_mut_ptr()) };
+        match usize::try_from(len) {
+            Ok(len) => newest = Ok(len),
+            Err(_) if newest.is_err() => newest = Err(io::Error::last_os_error()),
+            Err(_) => break,
+        }
+    }
     // SAFETY: as above.
     unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, none, none) };
-    assert!(len > 0, "the filter of a process cannot be read: {error}");
-    filter.truncate(usize::try_from(len).unwrap());
+    filter.truncate(newest.unwrap_or_else(|e| panic!("the filter of a process cannot be read: {e}")));
     filter
 }
 

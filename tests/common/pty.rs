@@ -8,6 +8,23 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 
+unsafe extern "C" {
+    /// The C library's own knowledge of widths, which is not that of the program.
+    fn wcwidth(c: libc::wchar_t) -> libc::c_int;
+}
+
+/// Columns of a character on a terminal.
+fn columns_of(c: char) -> usize {
+    // SAFETY: a category and a name that ends with a NUL.
+    assert!(!unsafe { libc::setlocale(libc::LC_CTYPE, c"C.UTF-8".as_ptr()) }.is_null());
+    // SAFETY: no memory is involved.
+    let width = unsafe { wcwidth(libc::wchar_t::try_from(u32::from(c)).unwrap()) };
+    usize::try_from(width).unwrap_or_else(|_| panic!("{c:?} has no width"))
+}
+
+/// Stands behind a character of two columns.
+const SECOND: char = '\0';
+
 /// A program on a terminal of its own.
 pub struct Pty {
     master: File,
@@ -79,8 +96,7 @@ impl Pty {
                 Err(_) => break,
             }
         }
-        let lines: Vec<String> =
-            self.grid.iter().map(|line| line.iter().collect::<String>().trim_end().to_owned()).collect();
+        let lines: Vec<String> = self.grid.iter().map(|line| text(line).trim_end().to_owned()).collect();
         lines.join("\n").trim_end().to_owned()
     }
 
@@ -160,13 +176,17 @@ impl Pty {
     }
 
     fn put(&mut self, c: char) {
-        if self.at.1 == self.grid[0].len() {
+        let width = columns_of(c);
+        if self.at.1 + width > self.grid[0].len() {
             self.at.1 = 0;
             self.line_feed();
         }
         let (row, column) = self.at;
-        self.grid[row][column] = c;
-        self.at.1 += 1;
+        // Marks stand above what is there.
+        for (at, c) in [c, SECOND].into_iter().take(width).enumerate() {
+            self.grid[row][column + at] = c;
+        }
+        self.at.1 += width;
     }
 
     fn line_feed(&mut self) {
@@ -178,4 +198,8 @@ impl Pty {
             self.grid.push(vec![' '; columns]);
         }
     }
+}
+
+fn text(line: &[char]) -> String {
+    line.iter().filter(|c| **c != SECOND).collect()
 }

@@ -9,20 +9,23 @@ use common::ns::{USER, call, filter_of, has_user, private_dirs};
 use common::{Net, wait_until};
 use mef::config::load;
 use mef::daemon::confine::{BackendPrograms, enter};
+use mef::sys::socket::{listen_at, listen_on};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Error, Read as _};
 use std::net::{TcpStream, UdpSocket};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::OnceLock;
 
 /// CAP_NET_ADMIN and CAP_DAC_READ_SEARCH; CAP_SYSLOG.
 const KEPT: u64 = 1 << 12 | 1 << 2;
 const SYSLOG: u64 = 1 << 34;
 
 /// A value of /proc/PID/status.
-fn value(pid: u32, name: &str) -> u64 {
+pub(super) fn value(pid: u32, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().trim();
     let radix = if name.starts_with("Cap") { 16 } else { 10 };
@@ -75,7 +78,7 @@ fn the_daemon_keeps_two_rights_and_says_so() {
     assert!(net.mef(&["status", "--json"]).shown().contains("\"confined\":\"full: "));
     assert!(!net.said("daemon").contains("confine="), "{}", net.said("daemon"));
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    assert!(children.trim().is_empty(), "nobody runs programs: {children}");
+    assert_eq!(children.split_whitespace().count(), 1, "who reads logs; nobody runs programs: {children}");
     bans(&net, "203.0.113.1");
 }
 
@@ -234,7 +237,7 @@ fn programs_end_with_a_daemon_that_is_killed() {
 }
 
 /// What the kernel does with a call: the verdict of the filter on its number and arguments.
-fn verdict(filter: &[libc::sock_filter], number: i64, arguments: [u32; 4]) -> u32 {
+pub(super) fn verdict(filter: &[libc::sock_filter], number: i64, arguments: [u32; 4]) -> u32 {
     let number = u32::try_from(number).unwrap();
     let (mut a, mut at) = (0, 0);
     loop {
@@ -289,7 +292,12 @@ fn the_kernel_has_the_filter_that_is_meant() {
         // TIOCSTI and TIOCLINUX: to type for somebody else.
         (libc::SYS_ioctl, [0, 0x5412, 0, 0], EPERM),
         (libc::SYS_ioctl, [0, 0x541c, 0, 0], EPERM),
+        (libc::SYS_ioctl, [0, FIOASYNC, 0, 0], EPERM),
+        (libc::SYS_fcntl, [0, libc::F_GETFL.cast_unsigned(), 0, 0], ALLOW),
+        (libc::SYS_fcntl, [0, libc::F_OFD_SETLK.cast_unsigned(), 0, 0], ALLOW),
+        (libc::SYS_fcntl, [0, F_SETSIG.cast_unsigned(), 9, 0], EPERM),
         (libc::SYS_prctl, [1, 9, 0, 0], ALLOW),
+        (libc::SYS_prctl, [22, 2, 0, 0], ALLOW),
         (libc::SYS_prctl, [4, 1, 0, 0], EPERM),
         (libc::SYS_clone, [0x11, 0, 0, 0], ALLOW),
         (libc::SYS_clone, [0x1000_0011, 0, 0, 0], EPERM),
@@ -312,7 +320,6 @@ fn the_kernel_has_the_filter_that_is_meant() {
         libc::SYS_setxattr,
         libc::SYS_setresuid,
         libc::SYS_setgroups,
-        libc::SYS_capset,
         libc::SYS_seccomp,
         libc::SYS_perf_event_open,
         libc::SYS_keyctl,
@@ -329,9 +336,7 @@ fn the_kernel_has_the_filter_that_is_meant() {
         text.lines().map(|line| line.split("//").next().unwrap().matches("libc::SYS_").count()).sum::<usize>()
     };
     let open = (0..1024).filter(|number| verdict(*number, [u32::MAX; 4]) == ALLOW).count();
-    // fcntl stands by itself.
-    let want = list("static ALLOWED:") + list("static ALLOWED_HERE:") + 1;
-    assert_eq!(open, want);
+    assert_eq!(open, list("static ALLOWED:") + list("static ALLOWED_HERE:"));
 }
 
 /// The calls in a record of strace behind the one that installs the filter, by process: names and results.
@@ -371,7 +376,7 @@ fn live(net: &mut Net, daemon: usize) {
     let socket = net.path("run/mef/log");
     wait_until("the socket of syslog daemons", || socket.exists());
     let line = "<38>Nov 29 10:00:00 h sys[1]: bad 203.0.113.7";
-    std::os::unix::net::UnixDatagram::unbound().unwrap().send_to(line.as_bytes(), socket).unwrap();
+    UnixDatagram::unbound().unwrap().send_to(line.as_bytes(), socket).unwrap();
     wait_until("the ban by a datagram", || net.banned().contains(&"203.0.113.7".to_owned()));
     wait_until("the ban by a program", || net.banned().contains(&"203.0.113.8".to_owned()));
     net.nft("flush ruleset");
@@ -487,6 +492,15 @@ fn dir() -> PathBuf {
     std::env::var_os("MEF_ESCAPE_DIR").unwrap().into()
 }
 
+/// The sockets of syslog daemons, opened before anything was given up.
+fn lent() -> &'static [OwnedFd; 2] {
+    static LENT: OnceLock<[OwnedFd; 2]> = OnceLock::new();
+    LENT.get_or_init(|| {
+        let udp = listen_on("127.0.0.1:0".parse().unwrap());
+        [listen_at(Path::new("/run/mef/log")).unwrap(), udp.unwrap()]
+    })
+}
+
 /// Refused, and the process lives on.
 const REFUSED: &[Attempt] = &[
     ("read the passwords", || open("/etc/shadow")),
@@ -512,6 +526,14 @@ const REFUSED: &[Attempt] = &[
     }),
     ("connect by TCP", || TcpStream::connect("127.0.0.1:9").map(drop)),
     ("send by UDP", || UdpSocket::bind("127.0.0.1:0").map(drop)),
+    ("send from where syslog daemons send to", || {
+        let [_, udp] = lent().each_ref().map(OwnedFd::try_clone);
+        UdpSocket::from(udp?).send_to(b"x", "127.0.0.1:9").map(drop)
+    }),
+    ("write to the system's log from there", || {
+        let [unix, _] = lent().each_ref().map(OwnedFd::try_clone);
+        UnixDatagram::from(unix?).send_to(b"x", "/dev/log").map(drop)
+    }),
     ("see all packets", || socket(libc::AF_PACKET, libc::SOCK_RAW, 0)),
     ("send any packet", || socket(libc::AF_INET, libc::SOCK_RAW, 1)),
     ("connect to another service", || UnixStream::connect("/nowhere").map(drop)),
@@ -520,7 +542,11 @@ const REFUSED: &[Attempt] = &[
     ("speak to a virtual machine's host", || socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0)),
     ("make code", || call(libc::SYS_mmap, [0, 4096, 7, 0x22, -1]).map(drop)),
     ("become root again", || call(libc::SYS_setresuid, [0, 0, 0, 0, 0]).map(drop)),
-    ("have more rights", || call(libc::SYS_capset, [0, 0, 0, 0, 0]).map(drop)),
+    ("have more rights", || {
+        let (header, all) = ([0x2008_0522_u32, 0], [u32::MAX; 6]);
+        let at = |start: *const u32| start.addr().try_into().unwrap();
+        call(libc::SYS_capset, [at(header.as_ptr()), at(all.as_ptr()), 0, 0, 0]).map(drop)
+    }),
     ("be seen as another process", || call(libc::SYS_prctl, [15, 0, 0, 0, 0]).map(drop)),
     ("have rings", || call(libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]).map(drop)),
     ("have keys", || call(libc::SYS_keyctl, [0, -3, 0, 0, 0]).map(drop)),
@@ -529,6 +555,13 @@ const REFUSED: &[Attempt] = &[
     ("limit another process", || call(libc::SYS_prlimit64, [1, 7, 0, 0, 0]).map(drop)),
     ("have namespaces", || call(libc::SYS_clone, [0x1000_0011, 0, 0, 0, 0]).map(drop)),
     ("kill another process", || call(libc::SYS_kill, [parent(), 0, 0, 0, 0]).map(drop)),
+    ("have the kernel kill it", || ask(libc::F_SETOWN, parent())),
+    ("by another number", || ask(F_SETOWN_EX, 0)),
+    ("by a signal of one's choice", || ask(F_SETSIG, libc::SIGKILL.into())),
+    ("when a file is opened", || ask(libc::F_SETLEASE, libc::F_RDLCK.into())),
+    ("as soon as there is something to read", || {
+        call(libc::SYS_ioctl, [0, FIOASYNC.into(), 0, 0, 0]).map(drop)
+    }),
 ];
 
 /// The end of the process.
@@ -549,6 +582,23 @@ const FATAL: &[Attempt] = &[
     ("call by the numbers of x32", || call(0x4000_0000 | libc::SYS_getpid, [0; 5]).map(drop)),
 ];
 
+/// Refused to the process that reads logs, too: what works in the other one, and more.
+const OBSERVER_REFUSED: &[Attempt] = &[
+    ("write its state", || File::create("/var/lib/mef/x").map(drop)),
+    ("write to run_dir", || File::create("/run/mef/x").map(drop)),
+    ("write to nothing", || append("/dev/null")),
+    ("speak to netfilter", || socket(libc::AF_NETLINK, libc::SOCK_RAW, 12)),
+    ("write to the system's log", || UnixDatagram::unbound()?.connect("/dev/log")),
+    ("be two", || call(libc::SYS_clone, [0x11, 0, 0, 0, 0]).map(drop)),
+    ("end itself by a signal", || call(libc::SYS_tgkill, [0, 0, 0, 0, 0]).map(drop)),
+    ("lock a file", || {
+        let file = File::open(dir().join("app.log"))?;
+        call(libc::SYS_flock, [std::os::fd::AsRawFd::as_raw_fd(&file).into(), 2, 0, 0, 0]).map(drop)
+    }),
+    ("lock a part of one", || ask(libc::F_OFD_SETLK, 0)),
+    ("have more calls", || call(libc::SYS_prctl, [22, 2, 0, 0, 0]).map(drop)),
+];
+
 /// Works: otherwise nothing of the above says anything.
 const WORKS: &[Attempt] = &[
     ("read a log", || open(dir().join("app.log"))),
@@ -557,9 +607,18 @@ const WORKS: &[Attempt] = &[
     ("write its state", || File::create("/var/lib/mef/x").map(drop)),
     ("write to run_dir", || File::create("/run/mef/x").and_then(|_| fs::remove_file("/run/mef/x"))),
     ("speak to netfilter", || socket(libc::AF_NETLINK, libc::SOCK_RAW, 12)),
-    ("write to the system's log", || std::os::unix::net::UnixDatagram::unbound()?.connect("/dev/log")),
+    ("write to the system's log", || UnixDatagram::unbound()?.connect("/dev/log")),
     ("have memory", || call(libc::SYS_mmap, [0, 4096, 3, 0x22, -1]).map(drop)),
 ];
+
+const F_SETSIG: i32 = 10;
+const F_SETOWN_EX: i32 = 15;
+const FIOASYNC: u32 = 0x5452;
+
+/// Something of standard input, by fcntl(2).
+fn ask(what: i32, value: i64) -> io::Result<()> {
+    call(libc::SYS_fcntl, [0, what.into(), value, 0, 0]).map(drop)
+}
 
 fn parent() -> i64 {
     std::os::unix::process::parent_id().into()
@@ -582,24 +641,68 @@ fn inside() {
     assert!(!loaded.failed());
     fs::create_dir_all("/var/lib/mef").unwrap();
     fs::create_dir_all("/run/mef").unwrap();
-    println!("level {}", enter(&conf, &loaded, BackendPrograms::None).text());
-    for (name, attempt) in [REFUSED, FATAL, WORKS].into_iter().flatten() {
+    lent();
+    let confined = enter(&conf, &loaded, BackendPrograms::None);
+    println!("level {}", confined.text());
+    if std::env::var_os("MEF_ESCAPE_AS").is_some_and(|who| who == "observer") {
+        println!("observer {}", confined.observe().text());
+    }
+    for (name, attempt) in [REFUSED, FATAL, WORKS, OBSERVER_REFUSED].into_iter().flatten() {
         if which.split(',').any(|one| one == *name) {
             println!("tried {name}: {}", attempt().map_or_else(|e| e.to_string(), |()| "done".to_owned()));
         }
     }
 }
 
+/// Which of the two processes is played.
+#[derive(Clone, Copy)]
+enum Played {
+    Enforcer,
+    Observer,
+}
+
 /// Has a process try these.
-fn escape(net: &Net, which: &[&str]) -> Output {
+fn escape(net: &Net, which: &[&str], played: Played) -> Output {
+    let who = match played {
+        Played::Enforcer => "enforcer",
+        Played::Observer => "observer",
+    };
     let mut command = net.command(std::env::current_exe().unwrap().to_str().unwrap(), &[]);
     command.args(["daemon::confine::inside", "--exact", "--nocapture", "--test-threads=1"]);
     private_dirs(&mut command, &net.dir);
+    command.env("MEF_ESCAPE_AS", who);
     command.env("MEF_ESCAPE", which.join(",")).env("MEF_ESCAPE_DIR", &net.dir).output().unwrap()
 }
 
 fn names(attempts: &[Attempt]) -> Vec<&'static str> {
     attempts.iter().map(|(name, _)| *name).collect()
+}
+
+/// Has them tried: some work, the others are refused or fatal.
+fn gets_nowhere(net: &Net, played: Played, works: &[&str], refused: &[&str]) {
+    let output = escape(net, works, played);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for name in works {
+        assert!(said.contains(&format!("tried {name}: done\n")), "{name}: {said}");
+    }
+    let output = escape(net, refused, played);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for name in refused {
+        let what = said.lines().find_map(|line| line.strip_prefix(&format!("tried {name}: "))).unwrap_or("?");
+        assert!(
+            what.contains("not permitted")
+                || what.contains("ermission denied")
+                || what.contains("cross-device")
+                || what.contains("roken pipe"),
+            "{name}: {what}"
+        );
+    }
+    assert!(net.read(LOG).ends_with("x\n"), "nothing has happened to the log");
+    for name in names(FATAL) {
+        let output = escape(net, &[name], played);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.signal(), Some(libc::SIGSYS), "{name}: {said}");
+    }
 }
 
 #[test]
@@ -608,28 +711,19 @@ fn whoever_has_his_code_run_in_it_gets_nowhere() {
     let net = host("confine=full", "");
     fs::create_dir_all(net.path("whitelist")).unwrap();
     net.append(LOG, "x\n");
-    let output = escape(&net, &names(WORKS));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    for name in names(WORKS) {
-        assert!(said.contains(&format!("tried {name}: done\n")), "{name}: {said}");
-    }
-    let output = escape(&net, &names(REFUSED));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    for name in names(REFUSED) {
-        let what = said.lines().find_map(|line| line.strip_prefix(&format!("tried {name}: "))).unwrap_or("?");
-        assert!(
-            what.contains("not permitted")
-                || what.contains("ermission denied")
-                || what.contains("cross-device"),
-            "{name}: {what}"
-        );
-    }
-    assert!(net.read(LOG).ends_with("x\n"), "nothing has happened to the log");
-    for name in names(FATAL) {
-        let output = escape(&net, &[name]);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(output.status.signal(), Some(libc::SIGSYS), "{name}: {said}");
-    }
+    gets_nowhere(&net, Played::Enforcer, &names(WORKS), &names(REFUSED));
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn whoever_has_his_code_run_in_what_reads_logs_can_only_read() {
+    let net = host("confine=full", "");
+    fs::create_dir_all(net.path("whitelist")).unwrap();
+    net.append(LOG, "x\n");
+    let refused = [names(REFUSED), names(OBSERVER_REFUSED)].concat();
+    let works: Vec<_> = names(WORKS).into_iter().filter(|name| !refused.contains(name)).collect();
+    assert_eq!(works, ["read a log", "read the configuration", "read a list", "have memory"]);
+    gets_nowhere(&net, Played::Observer, &works, &refused);
 }
 
 #[test]
@@ -638,7 +732,7 @@ fn without_confinement_the_same_attempts_succeed() {
     let net = host("confine=off", "");
     net.append(LOG, "x\n");
     let which = ["read the passwords", "write to a log", "make a file in /tmp", "send by UDP", "make code"];
-    let output = escape(&net, &which);
+    let output = escape(&net, &which, Played::Enforcer);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     for name in which {
         assert!(said.contains(&format!("tried {name}: done\n")), "{name}: {said}");

@@ -15,10 +15,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const ON: &str = "rbl_enabled=true\nrbl_x_enabled=true\nrbl_x_zone=bl.example\nps_enabled=false\n";
-const LISTED: &str = "20.0.0.9";
+pub(super) const LISTED: &str = "20.0.0.9";
 
 /// A host whose name server is its neighbour.
-fn asking(settings: &str) -> (Net, Peer) {
+pub(super) fn asking(settings: &str) -> (Net, Peer) {
     let mut net = host("", "");
     let peer = net.peer();
     net.configure(&format!("{ON}dns_servers={}\n{settings}", peer.v4), &[LOG]);
@@ -28,21 +28,21 @@ fn asking(settings: &str) -> (Net, Peer) {
     (net, peer)
 }
 
-fn addr(text: &str) -> IpAddr {
+pub(super) fn addr(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn knock(net: &Net, peer: &Peer, from: &str) {
+pub(super) fn knock(net: &Net, peer: &Peer, from: &str) {
     let to = if addr(from).is_ipv4() { peer.host4.into() } else { peer.host6.into() };
     Way::new(net, peer).burst(addr(from), (to, 80), SYN, 1);
 }
 
-fn status(net: &Net) -> String {
+pub(super) fn status(net: &Net) -> String {
     net.mef(&["status", "--json"]).shown()
 }
 
 /// A number of the list's line in status.
-fn counted(net: &Net, name: &str) -> u64 {
+pub(super) fn counted(net: &Net, name: &str) -> u64 {
     let json = status(net);
     let line = json.lines().find(|line| line.contains("\"dnsbl\":\"x\"")).unwrap().to_owned();
     let rest = line.split(&format!("\"{name}\":")).nth(1).unwrap();
@@ -50,7 +50,7 @@ fn counted(net: &Net, name: &str) -> u64 {
 }
 
 /// Waits until so many questions about addresses have come to an end.
-fn settled(net: &Net, asked: u64) {
+pub(super) fn settled(net: &Net, asked: u64) {
     wait_or_show(
         &format!("{asked} questions"),
         || (counted(net, "asked") >= asked).then_some(()),
@@ -58,7 +58,7 @@ fn settled(net: &Net, asked: u64) {
     );
 }
 
-fn said(net: &Net, what: &str) {
+pub(super) fn said(net: &Net, what: &str) {
     net.wait_said("daemon", what);
 }
 
@@ -203,7 +203,7 @@ fn a_resolver_that_is_down_is_told_once_and_asked_again_when_it_is_there() {
 }
 
 /// Says of nobody that he is listed but of the test entry and of those in 20.0.0.0/24.
-fn truth() -> Answers {
+pub(super) fn truth() -> Answers {
     Box::new(|question| {
         let listed = match asked_about(question, "bl.example") {
             Some(IpAddr::V4(v4)) => v4.octets()[..3] == [20, 0, 0] || v4.octets() == [127, 0, 0, 2],
@@ -373,6 +373,9 @@ fn an_address_is_looked_up_by_hand() {
         format!("{{\"list\":\"x\",\"addr\":\"{LISTED}\",\"result\":\"listed\",\"answer\":\"127.0.0.14\"");
     assert!(json.starts_with(&head), "{json}");
     net.write("whitelist/a.conf", LISTED);
+    net.write("proxy.conf", &(net.read("mef.conf") + "\n[global]\ntrusted_proxies=20.0.0.20\n"));
+    let out = net.mef(&["lookup", "--config", net.path("proxy.conf").to_str().unwrap(), "20.0.0.20"]);
+    assert!(out.stderr.contains("20.0.0.20 is a trusted proxy: not asked about"), "{}", out.stderr);
     for (words, status, why) in [
         (&["10.0.0.1"][..], 1, "private or reserved"),
         (&["127.0.0.2"], 1, "private or reserved"),
@@ -411,23 +414,4 @@ fn what_is_too_long_or_in_another_case_is_asked_over_tcp() {
     knock(&net, &peer, "20.0.0.2");
     wait_until("the ban", || net.banned().contains(&"20.0.0.2".to_owned()));
     assert_eq!(text(&net.ban_of("20.0.0.2"), "reason"), "listed by x: known");
-}
-
-#[test]
-#[cfg_attr(not_root, ignore = "needs root")]
-fn other_servers_in_resolv_conf_are_asked_from_then_on() {
-    let (mut net, peer) = asking("dns_servers=auto\nrbl_x_timeout=1s\nrbl_x_error_ttl=1s");
-    let liar = Liar::new(&net, &peer, truth());
-    let file = |server: &str| format!("search example.org\noptions ndots:5\nnameserver {server}\n");
-    net.write("etc/resolv.conf", &file("127.0.0.1"));
-    net.daemon("daemon");
-    said(&net, "DNSBL x is not asked yet: the name servers cannot be reached");
-    net.write("etc/resolv.conf", &file(&peer.v4.to_string()));
-    // The test is made again after half a minute.
-    said(&net, "DNSBL x is asked");
-    assert!(liar.asked.load(Ordering::Relaxed) >= 4);
-    wait_until("a ban", || {
-        net.append(LOG, failed(LISTED));
-        net.banned().contains(&LISTED.to_owned())
-    });
 }

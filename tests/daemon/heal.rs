@@ -4,6 +4,7 @@
 
 use crate::common;
 
+use common::backend::is_fallback;
 use common::daemon::{LOG, ends, failed, fails, host, same_ends};
 use common::{Net, load, uncounted, wait_or_show, wait_until};
 use std::time::Instant;
@@ -132,6 +133,79 @@ fn bans_of_ours_and_changes_of_others_cause_no_repair() {
     );
 }
 
+/// What there is of a set of ours, for people.
+fn text_of(net: &Net, set: &str) -> String {
+    if is_fallback() { net.ipset(set) } else { net.nft_list(&format!("set inet mef_guard {set}")) }
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+pub fn a_set_that_others_empty_is_filled_again() {
+    let (net, daemon) = &banned_host();
+    net.write("blacklist/some.conf", "198.51.99.7\n");
+    let denied = || net.mef(&["why", "198.51.99.7", "--config", "mef.conf"]).stdout.contains("some.conf");
+    let again = |what: &str, is_there: &dyn Fn() -> bool| {
+        let ask = || {
+            wake(net);
+            is_there().then_some(())
+        };
+        wait_or_show(what, ask, || net.said("daemon"));
+    };
+    again("the deny list", &denied);
+    let before = ends(net);
+    for set in ["ban4", "ban6", "bannet4"] {
+        net.flush_sets(&[set]);
+        again(set, &|| ends(net).len() == before.len());
+        same_ends(&before, &ends(net));
+    }
+    net.wait_said("daemon", "sets of the guard table were emptied: they are filled again");
+    for (set, who) in [("allow4", "198.51.100.0"), ("allow6", "2001:db8:ffff::")] {
+        net.flush_sets(&[set]);
+        again(set, &|| text_of(net, set).contains(who));
+    }
+    net.wait_said("daemon", "the allow list of the guard table was emptied: it is filled again");
+    let shown = net.shown();
+    let mut words = shown.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let set = words.find(|word| word.contains("deny4_")).unwrap().trim_start_matches("mef_");
+    net.flush_sets(&[set]);
+    again("the deny list again", &|| denied() && text_of(net, set).is_empty());
+    same_ends(&before, &ends(net));
+    // Each was a repair, but the list, which is no part of the table.
+    repaired(net, *daemon, 5);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn what_ends_by_itself_or_by_a_command_stays_ended() {
+    let (net, daemon) = banned_host();
+    let look = || {
+        // It reports before it looks, and so has looked when it reports again.
+        net.counts(daemon, "daemon");
+        net.counts(daemon, "daemon");
+    };
+    let config = net.path("mef.conf").display().to_string();
+    look();
+    // The last ones of their sets.
+    net.mef(&["unban", "192.0.2.0/28"]).ok();
+    net.mef(&["unban", "2001:db8:1::2"]).ok();
+    look();
+    net.mef(&["ban", "192.0.2.16/28", "--for", "1s"]).ok();
+    look();
+    wait_until("its end", || !net.banned().contains(&"192.0.2.16/28".to_owned()));
+    net.mef(&["disallow", "2001:db8:ffff::/48", "--config", &config]).ok();
+    look();
+    net.mef(&["unban", "--all", "--config", &config]).ok();
+    look();
+    net.mef(&["ban", "203.0.113.80", "--config", &config]).ok();
+    net.mef(&["unban", "203.0.113.80", "--config", &config]).ok();
+    net.nft("table inet other {}");
+    look();
+    assert_eq!(net.banned(), ["192.0.2.99"], "the one for good");
+    assert!(!text_of(&net, "allow6").contains("2001:db8:ffff::"));
+    let said = net.said("daemon");
+    assert!(said.contains("; the table was restored 0 times") && !said.contains("emptied"), "{said}");
+}
+
 /// The kernel lists what there is by counting, and what is not yet in force counts: beside transactions, and
 /// beside such as it refuses, it lists rules twice, or not at all.
 #[test]
@@ -183,20 +257,32 @@ fn two_programs_that_fight_are_bounded() {
     assert!(net.banned().contains(&"203.0.113.2".to_owned()));
 }
 
+/// The rule set that a daemon is to put back.
+const DROPS: &str = "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n";
+
+/// A banned host whose daemon puts that back.
+fn managed_host() -> (Net, usize) {
+    let (mut net, daemon) = banned_host();
+    net.stop(daemon);
+    net.write("etc/mef/mef.rules", DROPS);
+    net.configure("load_managed=true", &[LOG]);
+    let daemon = net.daemon("daemon");
+    (net, daemon)
+}
+
+/// Whether it is in force.
+fn there(net: &Net) -> bool {
+    net.nft_list("table inet mef").contains("policy drop")
+}
+
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn a_managed_rule_set_is_loaded_again_but_not_after_unload() {
-    const RULES: &str = "policy dir=in action=drop\nrule dir=in action=accept proto=all iif=lo\n";
-    let (mut net, daemon) = banned_host();
-    net.stop(daemon);
-    net.write("etc/mef/mef.rules", RULES);
-    net.configure("load_managed=true", &[LOG]);
-    let daemon = net.daemon("daemon");
-    let there = |net: &Net| net.nft_list("table inet mef").contains("policy drop");
+    let (net, daemon) = managed_host();
     net.nft("flush ruleset");
     repaired(&net, daemon, 1);
     assert!(!there(&net), "what was never loaded is not gone");
-    load(&net, RULES);
+    load(&net, DROPS);
     assert!(there(&net));
     net.nft("flush ruleset");
     wake(&net);
@@ -207,7 +293,7 @@ fn a_managed_rule_set_is_loaded_again_but_not_after_unload() {
     repaired(&net, daemon, 3);
     assert!(!there(&net), "{}", net.said("daemon"));
     // Changed on the disk and wrong: told, and nothing is loaded.
-    load(&net, RULES);
+    load(&net, DROPS);
     net.write("etc/mef/mef.rules", "rule nonsense\n");
     net.nft("flush ruleset");
     wake(&net);
@@ -217,6 +303,31 @@ fn a_managed_rule_set_is_loaded_again_but_not_after_unload() {
     );
     repaired(&net, daemon, 4);
     assert!(!there(&net));
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_managed_rule_set_is_not_loaded_while_somebody_loads_one() {
+    let (net, daemon) = managed_host();
+    load(&net, DROPS);
+    let turn = mef::trial::TrialTurn::take(&net.path("run/mef")).unwrap();
+    net.nft("delete table inet mef");
+    let look = || {
+        net.counts(daemon, "daemon");
+        net.counts(daemon, "daemon");
+    };
+    look();
+    assert!(!there(&net), "{}", net.said("daemon"));
+    drop(turn);
+    wait_until("the rules", || there(&net));
+    // Whoever had the turn has loaded others: these stay.
+    let turn = mef::trial::TrialTurn::take(&net.path("run/mef")).unwrap();
+    net.nft("delete table inet mef");
+    look();
+    net.nft("table inet mef { chain input { type filter hook input priority 0; }; }");
+    drop(turn);
+    look();
+    assert!(!there(&net), "{}", net.said("daemon"));
 }
 
 #[test]
@@ -309,6 +420,8 @@ fn deny_lists_that_others_delete_are_loaded_again() {
         listing.contains("198.51.100.7") && listing.contains("203.0.113.0/26")
     };
     wait_until("the list", denied);
+    // It looks at what has just been loaded: what it never saw it does not miss.
+    net.mark(LOG);
     net.nft("flush chain inet mef_guard deny; flush chain inet mef_guard denynet");
     // The next line wakes it.
     net.mark(LOG);

@@ -50,6 +50,12 @@ fn who_is_behind_a_name_is_allowed_and_stays_so() {
     net.wait_said("daemon", "allow list: admin.example is 20.0.0.5, 2600::5");
     wait_until("the allow list", || allowed(&net).contains("20.0.0.5"));
     assert!(allowed(&net).contains("2600::5") && !allowed(&net).contains("10.9.9.9"), "{}", allowed(&net));
+    // Where the name stands is said of its address.
+    let conf = net.path("mef.conf");
+    let why = net.mef(&["why", "--config", conf.to_str().unwrap(), "20.0.0.5"]).shown();
+    assert!(why.contains("home.conf:1: 20.0.0.5"), "{why}");
+    let why = net.mef(&["why", "--config", conf.to_str().unwrap(), "20.0.0.77"]).shown();
+    assert!(why.contains("home.conf:2: 20.0.0.77"), "{why}");
     net.append(LOG, fails("20.0.0.5", 5) + &fails("20.0.0.6", 5));
     wait_until("a ban", || net.banned().contains(&"20.0.0.6".to_owned()));
     assert!(!net.banned().contains(&"20.0.0.5".to_owned()));
@@ -83,6 +89,73 @@ fn who_is_behind_a_name_is_allowed_and_stays_so() {
     net.append(LOG, fails("20.0.0.8", 5));
     wait_until("a ban", || net.banned().contains(&"20.0.0.8".to_owned()));
     assert_eq!(liar.asked.load(Ordering::Relaxed), asked, "nothing is asked any more");
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn names_are_allowed_and_disallowed_by_commands() {
+    let (mut net, peer) = resolving("home.example\n");
+    let _liar = Liar::new(&net, &peer, with(&["20.0.0.5", "2600::5"]));
+    let conf = net.path("mef.conf").to_str().unwrap().to_owned();
+    let mef = |words: &[&str]| net.mef(&[&words[..1], &["--config", &conf], &words[1..]].concat());
+    let early = mef(&["allow", "Admin.Example."]);
+    assert_eq!((early.status, early.stdout.as_str()), (0, "allowed admin.example\n"), "{early:?}");
+    assert!(early.stderr.contains("admin.example passes as soon as a daemon has looked it up"), "{early:?}");
+    let unknown = mef(&["why", "admin.example"]);
+    assert!(unknown.stderr.contains("admin.example of the allow list local.conf was not looked up yet"));
+    let daemon = net.daemon("daemon");
+    let mef = |words: &[&str]| net.mef(&[&words[..1], &["--config", &conf], &words[1..]].concat());
+    net.wait_said("daemon", "allow list: admin.example is 20.0.0.5, 2600::5");
+    wait_until("the allow list", || allowed(&net).contains("20.0.0.5"));
+    assert_eq!(
+        mef(&["allow", "admin.example", "20.0.0.9"]).shown(),
+        "allowed 20.0.0.9/32\n\
+        allowed admin.example\n"
+            .replace("/32", "")
+    );
+    assert_eq!(net.read("whitelist/local.conf"), "admin.example\n20.0.0.9\n");
+    let why = mef(&["why", "admin.example"]).shown();
+    assert!(why.contains("20.0.0.5") && why.contains("2600::5"), "{why}");
+    assert!(why.contains("home.conf:1") || why.contains("local.conf:1"), "{why}");
+    let lists = mef(&["lists"]).shown();
+    let local = lists.lines().find(|line| line.ends_with("local.conf")).unwrap();
+    assert!(local.contains("in force") && local.split_whitespace().nth(1) == Some("3"), "{lists}");
+    // Not what is no name, no name for a time, and none on a deny list.
+    for (words, what) in [
+        (&["allow", "admin"][..], "'admin' is not an address"),
+        (&["allow", "-x.example"], "-x.example"),
+        (&["allow", "--for", "1h", "b.example"], "b.example is a host name: --for is for addresses"),
+        (&["deny", "b.example"], "'b.example' is not an address"),
+        (&["disallow", "b.example"], "b.example is not in local.conf"),
+        (&["disallow", "home.example"], "home.example is not in local.conf"),
+        (&["why", "b.example"], "'b.example' is not an address"),
+    ] {
+        let out = mef(words);
+        assert!(out.status != 0 && out.stderr.contains(what), "{words:?}: {out:?}");
+    }
+    assert_eq!(net.read("whitelist/local.conf"), "admin.example\n20.0.0.9\n");
+    // Who is behind a name that goes is not allowed any more, unless another name says so.
+    assert_eq!(
+        mef(&["disallow", "--json", "admin.example"]).shown(),
+        "{\"address\":\"admin.example\",\"result\":\"disallowed\"}\n"
+    );
+    assert!(allowed(&net).contains("20.0.0.5"));
+    std::fs::remove_file(net.path("whitelist/home.conf")).unwrap();
+    wait_until("the names to be forgotten", || !allowed(&net).contains("20.0.0.5"));
+    assert!(allowed(&net).contains("20.0.0.9"));
+    net.stop(daemon);
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn more_names_than_are_looked_up_are_told() {
+    let names: String = (0..70).map(|n| format!("h{n}.example\n")).collect();
+    let (net, _peer) = resolving(&names);
+    let conf = net.path("mef.conf").to_str().unwrap().to_owned();
+    let check = net.mef(&["check", "--config", &conf]).shown();
+    assert!(check.contains("home.conf: 70 host names, of which 64 are looked up"), "{check}");
+    let out = net.mef(&["allow", "--config", &conf, "more.example"]);
+    assert!(out.status == 1 && out.stderr.contains("only 64 host names are looked up"), "{out:?}");
 }
 
 #[test]

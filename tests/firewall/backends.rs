@@ -321,6 +321,32 @@ fn elements_count_packets_if_they_are_to() {
 
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
+fn who_is_banned_stays_so_when_elements_begin_or_cease_to_count() {
+    over_all(|_, open| {
+        let guard = &mut *plain(open);
+        for addr in ["192.0.2.7", "10.0.0.0/8", "2001:db8::/64", "198.51.100.5-198.51.100.9"] {
+            ban(guard, addr, Span::Secs(6000));
+        }
+        ban(guard, "192.0.2.8", Span::Permanent);
+        let banned = |guard: &mut dyn Backend| -> Vec<String> {
+            let whom = |line: &String| line.split(' ').next().unwrap().to_owned();
+            listed(guard).iter().map(whom).collect()
+        };
+        let before = banned(guard);
+        guard.take_recreated();
+        for element_counters in [true, false, false, true] {
+            guard.set_options(Options { element_counters, ..Options::default() });
+            guard.rebuild().unwrap();
+            // What the kernel does not keep the journal has.
+            if !guard.take_recreated() || guard.poll_interval().is_some() {
+                assert_eq!(banned(guard), before);
+            }
+        }
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
 fn the_allow_list_is_there_from_the_beginning_and_is_replaced_as_a_whole() {
     over_all(|_, open| {
         let mut allowed: Allowed =
@@ -477,6 +503,7 @@ fn what_others_flush_is_damage_and_is_repaired() {
         assert_ne!(damage, Damage::None);
         assert_eq!(guard.state().unwrap(), None);
         guard.repair(damage).unwrap();
+        guard.forget_lacks();
         assert!(!moved(guard));
         assert_eq!(guard.check().unwrap().damage, Damage::None);
         assert!(guard.state().unwrap().is_some());
@@ -484,6 +511,97 @@ fn what_others_flush_is_damage_and_is_repaired() {
         flush(name);
         ban(&mut *plain(open), "192.0.2.9", Span::Permanent);
         assert!(guard.state().unwrap().is_some());
+    });
+}
+
+/// Empties a set of ours.
+fn empty(backend: &str, set: &str) {
+    match backend {
+        "nftables" => run("nft", &["flush", "set", "inet", "mef_guard", set]),
+        _ => run("ipset", &["flush", &format!("mef_{set}")]),
+    };
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn sets_that_others_empty_are_found_one_by_one() {
+    over_all(|name, open| {
+        let allowed: Allowed = vec![range("198.51.100.0/24")].into();
+        let guard = &mut *open(Options::default(), allowed);
+        guard.watch();
+        guard.rebuild().unwrap();
+        guard.take_recreated();
+        let ports = Scope::new(vec![(22, 22)], Transports::Both);
+        // Whom the set has, and who would be in others.
+        for (set, addr, scope) in [
+            ("ban4", "192.0.2.7", &ALL),
+            ("ban6", "2001:db8::/64", &ALL),
+            ("bannet4", "203.0.113.0/24", &ALL),
+            ("ban_22_4", "192.0.2.8", &ports),
+        ] {
+            guard.ban(&[a_ban(addr, scope, Span::Secs(600))], Repeat::Prolongs, &mut |_, r| {
+                assert!(r.is_ok())
+            });
+            empty(name, set);
+            assert_eq!(guard.check().unwrap().damage, Damage::Emptied, "{name}: {set}");
+            assert!(guard.may_lack(&range(addr), scope));
+            for (other, scope) in [("10.0.0.1", &ALL), ("2001:db8:1::/64", &ALL), ("10.0.0.1", &ports)] {
+                let same =
+                    range(other).family() == range(addr).family() && scope.is_all() != set.contains("22");
+                assert_eq!(guard.may_lack(&range(other), scope), same, "{name}: {set}, {other}");
+            }
+            guard.repair(Damage::Emptied).unwrap();
+            assert!(!guard.take_recreated());
+            guard.forget_lacks();
+            assert_eq!(guard.check().unwrap().damage, Damage::None);
+        }
+        // What is taken out while others stay is no loss, and what never held anything has lost nothing.
+        ban(guard, "192.0.2.7", Span::Secs(600));
+        ban(guard, "192.0.2.8", Span::Secs(600));
+        unban(guard, "192.0.2.7");
+        empty(name, "bannet6");
+        assert_eq!(guard.check().unwrap(), mef::ban::Health::default(), "{name}");
+        empty(name, "allow6");
+        assert!(!guard.check().unwrap().allow_lost);
+        empty(name, "allow4");
+        assert!(guard.check().unwrap().allow_lost);
+        guard.set_allowed(&mut vec![range("198.51.100.0/24")].into()).unwrap();
+        assert!(!guard.check().unwrap().allow_lost);
+        guard.set_allowed(&mut Allowed::default()).unwrap();
+        assert!(!guard.check().unwrap().allow_lost, "that nobody is allowed is no loss");
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_deny_list_that_others_empty_is_not_in_force() {
+    over_all(|name, open| {
+        let guard = &mut *plain(open);
+        guard.watch();
+        guard.rebuild().unwrap();
+        let (one, other) = (ListId { list: 1, content: 10 }, ListId { list: 2, content: 20 });
+        load(guard, one, "one list", &["192.0.2.7"]);
+        load(guard, other, "other", &["192.0.2.8"]);
+        assert!(!guard.check().unwrap().lists_lost);
+        let listing = match name {
+            "nftables" => run("nft", &["list", "table", "inet", "mef_guard"]),
+            _ => run("ipset", &["list"]),
+        };
+        let before = listing.split("192.0.2.7").next().unwrap();
+        let words: Vec<&str> = before.split_whitespace().collect();
+        let set = words.iter().rfind(|word| word.trim_start_matches("mef_").starts_with("deny4_")).unwrap();
+        empty(name, set.trim_start_matches("mef_"));
+        assert!(guard.check().unwrap().lists_lost, "{name}");
+        let in_force = |guard: &mut dyn Backend| -> Vec<u64> {
+            guard.deny_sets().unwrap().iter().filter(|set| set.in_force()).map(|set| set.id.list).collect()
+        };
+        assert_eq!(in_force(guard), [2]);
+        // It is loaded anew in its place, and nothing of the other is left.
+        load(guard, one, "one list", &["192.0.2.7"]);
+        let mut all = in_force(guard);
+        all.sort_unstable();
+        assert_eq!((all.as_slice(), guard.deny_sets().unwrap().len()), (&[1, 2][..], 2));
+        assert!(!guard.check().unwrap().lists_lost);
     });
 }
 

@@ -9,6 +9,8 @@ use crate::common::{Net, wait_until};
 also! {
     applet control:
         an_unban_outlasts_lines_that_the_daemon_reads_before_it_hears_of_it;
+    daemon heal:
+        a_set_that_others_empty_is_filled_again;
     firewall packets:
         a_banned_address_gets_no_answer_and_its_neighbour_does,
         an_ipv6_address_is_banned_with_its_prefix_and_a_longer_one_alone,
@@ -265,6 +267,12 @@ fn what_the_kernel_cannot_watch_packets_for_is_left_out_and_the_rest_is_in_force
             .collect();
         let daemon = net.daemon("daemon");
         let status = net.mef(&["status", "--config", "mef.conf"]).shown();
+        let json = net.mef(&["status", "--config", "mef.conf", "--json"]).stdout;
+        for words in
+            ["\"backend\":\"iptables\"", "\"lacks\":[\"cannot look up sockets (", "\",\"cannot count"]
+        {
+            assert!(json.contains(words), "{json}");
+        }
         for words in ["lacks xt_socket", "ddos_connlimit has no effect", "port scans  banned by the kernel"] {
             assert!(status.contains(words), "{status}");
         }
@@ -355,7 +363,7 @@ fn what_is_missing_is_named_and_nothing_is_half_done() {
         // One that does not know the option of today.
         script(
             "#!/bin/sh\ncase \"$*\" in *-w*) echo \"$0: unrecognized option '-w'\" >&2; exit 2;; esac\n\
-            exec -a \"${0##*/}\" /usr/sbin/xtables-legacy-multi \"${0##*/}\" \"$@\"\n",
+            exec /usr/sbin/xtables-legacy-multi \"${0##*/}\" \"$@\"\n",
         );
         net.mef(&["ban", "203.0.113.1"]).ok();
         assert!(ours(&net).iter().any(|rule| rule.contains("mef_ban4")), "{:?}", ours(&net));
@@ -456,5 +464,61 @@ fn only_where_there_is_no_table_for_ipv6_it_goes_without() {
         }
         net.mef(&["deny", "203.0.113.2"]).ok();
         assert_eq!(net.mef(&["why", "203.0.113.2"]).status, 1);
+        // Half a rule set is none, which is said before it is loaded.
+        let file = net.write("a.rules", "rule dir=in action=drop proto=udp dport=9\n");
+        for command in ["check", "load"] {
+            let said = net.mef(&[command, file.to_str().unwrap()]);
+            let words = "no tables for its rules";
+            assert!(
+                said.status == 1 && (said.stdout.contains(words) || said.stderr.contains(words)),
+                "{said:?}"
+            );
+        }
+        assert_eq!(net.rule_set(), "");
+        net.choose_variant("legacy");
+        ["-legacy", "-nft"].iter().for_each(|variant| {
+            std::fs::remove_file(net.path(&format!("sbin/ip6tables{variant}-restore"))).unwrap();
+        });
+        for command in ["check", "load"] {
+            net.mef(&[command, file.to_str().unwrap()]).ok();
+        }
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn check_says_what_the_backend_lacks_and_what_saved_rules_would_do_at_boot() {
+    with_iptables(|| {
+        let net = Net::new();
+        net.mef(&["ban", "203.0.113.1"]).ok();
+        // Files of the host's are not ours to write.
+        let script = "mount -t tmpfs none /etc && mkdir /etc/iptables && cd \"$2\" &&\n\
+            iptables-legacy-save >/etc/iptables/rules.v4 && echo '*filter' >/etc/iptables/rules.v6 &&\n\
+            [ -z \"$3\" ] || mount -t tmpfs none /usr/sbin; [ -z \"$3\" ] || mount -t tmpfs none \\\n\
+            /usr/local/sbin; \"$1\" check --config check.conf";
+        let check = |conf: &str, hides: &str| {
+            net.write("check.conf", &format!("[global]\n{conf}\n"));
+            let (binary, dir) = (crate::common::mef_binary(), net.path(""));
+            let words =
+                ["-m", "sh", "-c", script, "sh", binary.to_str().unwrap(), dir.to_str().unwrap(), hides];
+            let mut command = net.command("unshare", &words);
+            net.own(&mut command);
+            let said = command.output().unwrap();
+            String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr)
+        };
+        const SAVED: &str = "rules.v4: warning: has rules of mef";
+        let said = check("firewall_backend=iptables\nguard_owner=true\nfastpath=ingress", "");
+        for words in [SAVED, "guard_owner has no effect", "fastpath=ingress has no effect"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(!said.contains("rules.v6") && !said.contains("not installed"), "{said}");
+        let said = check("firewall_backend=nftables\nguard_owner=true\nfastpath=ingress", "");
+        assert!(said.contains(SAVED) && !said.contains("has no effect"), "{said}");
+        let said = check("firewall_backend=iptables", "hides");
+        assert!(said.contains("iptables-restore is not installed (install the package iptables)"), "{said}");
+        // Parts of the kernel that are in use are among those that are told of.
+        let parts = net.mef(&["version", "--verbose"]).stdout;
+        let has = |part: &str| parts.lines().any(|line| line.starts_with(part) && line.contains(" yes "));
+        assert!(has("ip_set ") && has("iptables-restore "), "{parts}");
     });
 }

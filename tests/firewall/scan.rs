@@ -300,6 +300,17 @@ pub fn what_the_kernel_has_banned_is_told() {
     assert_eq!(number(ban, "until").unwrap() - number(ban, "since").unwrap(), 120);
     let why = net.mef(&["why", &addr.to_string()]);
     assert!(why.status == 1 && why.stdout.contains(&format!("  line       {reason}")), "{}", why.stdout);
+    // It is not said that all of its packets are dropped.
+    assert!(why.stdout.contains("is dropped: new connections banned by rule portscan"), "{}", why.stdout);
+    assert!(
+        why.stdout.contains("  banned     new connections on all ports, by rule portscan"),
+        "{}",
+        why.stdout
+    );
+    let json = net.mef(&["why", "--json", &addr.to_string()]).stdout;
+    assert!(json.contains("\"ports\":\"all\",\"new_only\":true"), "{json}");
+    let listed = net.ban_of(&addr.to_string());
+    assert_eq!((text(&listed, "line").as_str(), number(&listed, "hits")), (reason, Some(11)));
     net.stop(daemon);
     net.lose_table();
     net.daemon("second");

@@ -5,7 +5,7 @@ use crate::common;
 
 use common::backend::is_fallback;
 use common::bans::{rows, text};
-use common::daemon::host;
+use common::daemon::{host, observers};
 use common::{Net, elements, wait_for, wait_until};
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
@@ -76,10 +76,12 @@ fn count() -> u32 {
     if common::mef_binary().ends_with("target/mef") { 1_000_000 } else { 100_000 }
 }
 
-/// Ticks of CPU that the daemon's second process has had so far.
+/// Ticks of CPU that the process which loads lists has had so far: the first that is not the observer.
 fn loader_time(daemon: u32) -> Option<u64> {
     let children = fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children")).ok()?;
-    let stat = fs::read_to_string(format!("/proc/{}/stat", children.split(' ').next()?)).ok()?;
+    let observers: Vec<String> = observers(daemon).iter().map(u32::to_string).collect();
+    let loader = children.split_whitespace().find(|child| !observers.iter().any(|one| one == child))?;
+    let stat = fs::read_to_string(format!("/proc/{loader}/stat")).ok()?;
     let mut fields = stat.rsplit(')').next()?.split(' ').skip(12);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }

@@ -90,7 +90,7 @@ macro_rules! tests {
 
 tests! {
     access axfr bans client cloud config control detect dns dnsbl header hosts ipset journal lines listing
-    nflog pattern positions ruleset sources tsig
+    nflog observer pattern positions ruleset sources tsig
 }
 
 /// Without extension, the files of a directory below tests/fuzz.

@@ -184,6 +184,34 @@ fn kinds_beside_addresses_come_back_once() {
     }
 }
 
+/// Of an empty set nothing is excepted, and nothing is in it.
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn sets_without_elements_come_back() {
+    let net = host();
+    let sets = "set name=a family=any type=addr elements=none\n\
+                set name=p family=any type=port elements=none\n\
+                set name=i family=any type=iface elements=none\n";
+    for rules in [
+        "rule dir=in action=count proto=all src=!@a\nrule dir=in action=count proto=tcp dport=!@p",
+        "rule dir=in action=count proto=all src=@a\nrule dir=fwd action=count proto=tcp dport=@p",
+        "rule dir=in action=count proto=all iif=!@i",
+        "rule dir=in action=count proto=all iif=!@i\nrule dir=in action=drop proto=all iif=!eth0\n\
+         rule dir=in action=accept proto=all iif=lo",
+        "rule dir=fwd action=count proto=all iif=!@i oif=!@i",
+        "rule dir=in action=count proto=all iif=@i\nrule dir=out action=count proto=all oif=!@i",
+    ] {
+        let text = [sets, rules, "\n"].concat();
+        load(&net, &text);
+        let said = diff(&net, &text);
+        assert_eq!((said.status, said.stdout.as_str()), (0, ""), "{text}");
+        let exported = net.mef(&["export"]).stdout;
+        assert_eq!(count(&exported, "# cannot"), 0, "{exported}");
+        load(&net, &exported);
+        assert_eq!(diff(&net, &text).status, 0, "{exported}");
+    }
+}
+
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn diff_tells_what_load_would_change() {

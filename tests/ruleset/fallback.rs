@@ -3,7 +3,7 @@
 
 use crate::common::backend::{also, with_iptables};
 use crate::common::daemon::{LOG, fails, host};
-use crate::common::world::Fate::{Lost, Passes};
+use crate::common::world::Fate::{Lost, Passes, Refused};
 use crate::common::world::Kind::Udp;
 use crate::common::world::{Spot, World, packet};
 use crate::common::{Net, wait_until};
@@ -106,6 +106,46 @@ fn rules_of_others_stay_as_they_are_and_decide_on_what_rules_leave_open() {
         assert_eq!(of_others(&world.net), before);
         assert_eq!(world.net.rule_set(), "");
         assert_eq!(world.net.cmd("ipset", &["list", "-n"]).stdout, "");
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn rules_that_cannot_be_put_back_are_tried_again() {
+    with_iptables(|| {
+        let mut net = host("load_managed=true", "maxretry=1\nbantime=10m");
+        let held = net.path("held");
+        let held_lock = "echo 'Another app is currently holding the xtables lock.' >&2; exit 4";
+        for name in ["iptables", "ip6tables"] {
+            for program in [format!("{name}-restore"), format!("{name}-legacy-restore")] {
+                let real = format!("exec /usr/sbin/xtables-legacy-multi {name}-restore \"$@\"");
+                let text = format!("#!/bin/sh\n[ ! -e {} ] || {{ {held_lock}; }}\n{real}\n", held.display());
+                net.program(&format!("sbin/{program}"), &text);
+            }
+        }
+        net.write("etc-mef/mef.rules", "rule dir=in action=drop proto=udp dport=9\n");
+        net.mef(&["load"]).ok();
+        let rules = net.rule_set();
+        let daemon = net.daemon("daemon");
+        net.write("held", "");
+        net.flush_iptables();
+        let refused = || net.said("daemon").matches("mef.rules cannot be loaded: ").count();
+        wait_until("the second attempt", || refused() >= 2);
+        assert_eq!(net.rule_set(), "");
+        assert!(net.said("daemon").contains("holding the xtables lock"), "{}", net.said("daemon"));
+        std::fs::remove_file(&held).unwrap();
+        wait_until("the rules", || net.rule_set() == rules);
+        // Rules that are wrong are not: nothing becomes of them until somebody says that they are right.
+        net.write("etc-mef/mef.rules", "rule dir=in action=dorp\n");
+        net.flush_iptables();
+        net.wait_said("daemon", "it has errors");
+        net.write("etc-mef/mef.rules", "rule dir=in action=drop proto=udp dport=9\n");
+        net.append(LOG, fails("203.0.113.1", 1));
+        wait_until("the ban", || net.ipset("ban4").contains("203.0.113.1"));
+        assert_eq!(net.rule_set(), "");
+        net.signal(daemon, libc::SIGHUP);
+        wait_until("the rules", || net.rule_set() == rules);
+        net.stop(daemon);
     });
 }
 
@@ -224,6 +264,27 @@ fn what_cannot_be_said_or_is_refused_changes_nothing() {
             (net.rule_set(), net.cmd("ipset", &["list", "-n"]).stdout),
             (String::new(), "mefr_made\n".to_owned())
         );
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn exceptions_of_more_values_than_a_rule_has_room_for_are_rules_of_their_own() {
+    with_iptables(|| {
+        let mut world = World::new();
+        let every_other = |to: u32| (1..to).step_by(2).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        let friend = packet(Udp, Spot::Friend);
+        world.load(&format!("rule dir=in action=drop proto=udp dport=!{}", every_other(4000)));
+        let fates = [1000, 1001, 3999, 4001].map(|port| world.judge(friend.port(port)));
+        assert_eq!(fates, [Lost, Passes, Refused, Lost]);
+        world.load("rule dir=in action=drop proto=udp ttl=!2-255");
+        assert_eq!(world.judge(friend), Passes);
+        world.load("rule dir=in action=drop proto=udp ttl=!1-9,128-255");
+        assert_eq!(world.judge(friend), Lost);
+        world.load(&format!("rule dir=in action=drop proto=icmp icmp=!{}", every_other(200)));
+        // Few stand in the rule itself.
+        world.load("rule dir=in action=drop proto=udp ttl=!1,3");
+        assert!(!world.net.rule_set().contains("RETURN"), "{}", world.net.rule_set());
     });
 }
 
@@ -397,6 +458,46 @@ fn a_load_goes_where_the_host_wants_it_now_and_a_trial_stays_beside_the_previous
         assert!(legacy.contains("--dports 12") && !nft.contains("mef"), "{nft}");
         net.mef(&["unload"]).ok();
         assert!(!saved("legacy").contains("mef") && net.cmd("ipset", &["list", "-n"]).stdout.is_empty());
+    });
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn a_rule_set_in_the_former_backend_is_told_of_and_loaded_where_that_is_managed() {
+    with_iptables(|| {
+        for managed in [false, true] {
+            let mut net = host(&format!("load_managed={managed}"), "");
+            net.write("etc-mef/mef.rules", "rule dir=in action=drop proto=udp dport=9\n");
+            net.mef(&["load"]).ok();
+            let daemon = net.daemon("daemon");
+            let config =
+                net.read("mef.conf").replace("firewall_backend=iptables", "firewall_backend=nftables");
+            net.write("mef.conf", &config);
+            net.write("etc-mef/mef.conf", "[global]\nfirewall_backend=nftables\n");
+            net.signal(daemon, libc::SIGHUP);
+            let nft = || net.nft_list("table inet mef");
+            let iptables = || net.rules_of_iptables().contains("mefr_");
+            let words = "another backend has one in force";
+            if !managed {
+                net.wait_said("daemon", words);
+                assert!(iptables() && nft().is_empty());
+                let status = net.mef(&["status"]).stdout;
+                assert!(status.contains(words), "{status}");
+                assert!(net.mef(&["status", "--json"]).stdout.contains("\"rule_set\":\"elsewhere\""));
+                let diff = net.mef(&["diff"]);
+                assert!(
+                    diff.status != 0 && diff.stderr.contains(words) && diff.stdout.is_empty(),
+                    "{diff:?}"
+                );
+                net.mef(&["load"]).ok();
+            }
+            let said = || net.said("daemon");
+            let moved = || nft().contains("drop") && !iptables();
+            crate::common::wait_or_show("the rule set", || moved().then_some(()), said);
+            let status = net.mef(&["status"]).stdout;
+            assert!(status.contains("loaded, as /etc/mef/mef.rules says"), "{status}");
+            assert_eq!(net.mef(&["diff"]).status, 0);
+        }
     });
 }
 

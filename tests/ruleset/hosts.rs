@@ -3,6 +3,7 @@
 
 use crate::common;
 mod evaluator;
+mod routed;
 
 use common::town::{Came, Load, Shot, Town};
 use evaluator::{Evaluator, Seen, Verdict};
@@ -129,6 +130,25 @@ fn shots(text: &str) -> Vec<Shot> {
     all
 }
 
+/// A packet at a hook of the host.
+fn seen_at<'s>(hook: Came, town: &Town, shot: &'s Shot) -> Seen<'s> {
+    let iif = shot.from.map_or("", |zone| town.links[zone]);
+    Seen {
+        dir: match hook {
+            Came::In => "in",
+            Came::Fwd => "fwd",
+            Came::Out => "out",
+        },
+        iif,
+        oif: if hook == Came::In { "" } else { town.link_to(shot.dst) },
+        uplink: town.links[0],
+        // An address of a link is reached by any link.
+        back: if is_global(&shot.src) { town.link_to(shot.src) } else { iif },
+        translated: false,
+        shot,
+    }
+}
+
 /// What the rules that are loaded do with packets, by hook and the verdict that they are to meet; and the
 /// packets that meet another one. `reach` is how far they come without rules.
 fn compare(
@@ -137,22 +157,11 @@ fn compare(
     shots: &[Shot],
     reach: &[BTreeSet<Came>],
 ) -> (BTreeMap<(&'static str, Verdict), usize>, Vec<String>) {
-    let links = town.links;
     let came = town.fates(shots);
     let (mut seen, mut wrong) = (BTreeMap::new(), Vec::new());
     for ((shot, reach), came) in shots.iter().zip(reach).zip(&came) {
         for hook in reach {
-            let packet = Seen {
-                dir: match hook {
-                    Came::In => "in",
-                    Came::Fwd => "fwd",
-                    Came::Out => "out",
-                },
-                iif: shot.from.map_or("", |zone| links[zone]),
-                oif: if *hook == Came::In { "" } else { town.link_to(shot.dst) },
-                uplink: links[0],
-                shot,
-            };
+            let packet = seen_at(*hook, town, shot);
             let verdict = evaluator.verdict(&packet);
             *seen.entry((packet.dir, verdict)).or_insert(0) += 1;
             let passes = match verdict {

@@ -247,6 +247,12 @@ fn sets_from_files_have_what_the_files_have() {
         assert_eq!(problems(&[("main", main), ("list", file)]), [want]);
     }
     assert!(problems(&[("main", main), ("list", "# nothing\n")]).is_empty());
+    // What editors put before a text is no part of it, but there alone; and every wrong line is told, of many
+    // the first ones.
+    assert!(problems(&[("main", main), ("list", "\u{feff}192.0.2.1\r\n")]).is_empty());
+    assert_eq!(problems(&[("main", main), ("list", "192.0.2.1\n\u{feff}192.0.2.2\n")]).len(), 1);
+    assert_eq!(problems(&[("main", main), ("list", "a\n192.0.2.1\nb\n")]).len(), 2);
+    assert_eq!(problems(&[("main", main), ("list", &"a\n".repeat(100))]).len(), 8);
     for (kind, rule) in [("addr", "proto=tcp src=@s"), ("port", "proto=tcp dport=@s")] {
         let main = format!("set name=s family=any type={kind} file=list\nrule dir=in action=drop {rule}\n");
         let read = RuleSet::read("x", &mut Texts(&[("x", &main), ("list", "# nothing\n")]), Trees::First);
@@ -345,4 +351,46 @@ fn a_check_finds_what_is_too_long_to_be_kept() {
         assert!(out.status == 1 && out.stderr.contains(why), "{args:?}: {}", out.stderr);
     }
     net.mef(&["load", &one]).ok();
+}
+
+/// The rule set that is loaded on each kernel (`make vm`): nothing of the language is missing in it, and it
+/// comes back as it was said.
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn the_rule_set_of_virtual_machines_says_everything() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/every.rules");
+    let text = fs::read_to_string(file).unwrap();
+    let said: BTreeSet<&str> = text.split([' ', '\n']).collect();
+    let has = |start: &str| said.iter().any(|word| word.starts_with(start));
+    // A set of ip_set is none of nftables.
+    let keys = words::RULE.iter().chain(&words::SET).filter(|key| **key != "source");
+    let keys = keys.map(|key| [key, "="].concat());
+    let actions = words::ACTIONS.iter().chain(&["group:", "add:"]).map(|action| ["action=", action].concat());
+    let directions = words::DIRECTIONS.iter().chain(&words::NAT_DIRECTIONS);
+    let directions = directions.map(|direction| ["dir=", direction].concat());
+    let statements = words::STATEMENTS.iter().map(|word| (*word).to_owned());
+    for word in keys.chain(actions).chain(directions).chain(statements) {
+        assert!(has(&word), "{word}");
+    }
+    let net = common::Net::new();
+    net.ip("link add eth0 type veth peer name eth1");
+    net.ip("addr add 192.0.2.1/24 dev eth0");
+    net.ip("link set eth0 up");
+    net.ip("route add default via 192.0.2.2");
+    net.write("every.list", "20.9.8.0/24\n");
+    // Not every kernel that tests run on has flowtables.
+    let text: String = text.split_inclusive('\n').filter(|line| !line.contains("offload")).collect();
+    let path = net.write("every.rules", &text);
+    let path = path.to_str().unwrap();
+    net.mef(&["load", path]).ok();
+    assert_eq!(net.mef(&["diff", path]).ok(), "");
+    let exported = net.mef(&["export"]).ok();
+    let count = |text: &str, start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+    for start in ["rule ", "nat ", "group "] {
+        assert_eq!(count(&exported, start), count(&text, start), "{exported}");
+    }
+    assert_eq!(count(&exported, "# cannot"), 0, "{exported}");
+    net.write("exported.rules", &exported);
+    net.mef(&["load", net.path("exported.rules").to_str().unwrap()]).ok();
+    assert_eq!(net.mef(&["diff", path]).ok(), "");
 }

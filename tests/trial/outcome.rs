@@ -87,10 +87,12 @@ fn processes(net: &Net) -> Vec<u32> {
     pids.filter(loads).collect()
 }
 
+/// The one that stays: a program that is being started looks like it until it is another one.
 fn watcher(net: &Net, loader: &Child) -> u32 {
-    let others: Vec<u32> = processes(net).into_iter().filter(|pid| *pid != loader.id()).collect();
-    assert_eq!(others.len(), 1, "one watcher");
-    others[0]
+    wait_for("one watcher", || {
+        let others: Vec<u32> = processes(net).into_iter().filter(|pid| *pid != loader.id()).collect();
+        <[u32; 1]>::try_from(others).ok().map(|[pid]| pid)
+    })
 }
 
 /// Nothing of a trial is left: neither process nor socket, and rules can be loaded.

@@ -9,7 +9,6 @@ check "nft shows it" sh -c 'nft list set inet mef_guard ban4 | grep -q 203.0.113
 check "the daemon says how it is" sh -c 'mef status | grep -q "^daemon  *runs for"'
 check "the ban ends" mef unban 203.0.113.7
 check "nft shows none" sh -c '! nft list set inet mef_guard ban4 | grep -q 203.0.113.7'
-sleep 5
-note "$(uname -r) $(uname -m), the idle daemon: $(grep VmRSS "/proc/$daemon/status" | tr -s '\t ' ' ')"
+idle
 stop_daemon
 mef version --verbose | sed 's/^/    /'

@@ -6,8 +6,23 @@ pass() { echo "PASS: $*$(age)"; }
 fail() { echo "FAIL: $*$(age)"; }
 note() { echo "NOTE: $*"; }
 
-# age: the machine's, beside what is stated, so that one sees what takes long.
-age() { awk '{ printf " [%d s]", $1 }' /proc/uptime; }
+# age: the machine's, beside what is stated, so that one sees what takes long; on a machine of 64 MB also what
+# the kernel and mef took at most since the last statement.
+age() { awk -v memory="$(step)" '{ printf " [%d s%s]", $1, memory }' /proc/uptime; }
+
+step() {
+    [ -n "$steps" ] || return
+    said=$(wc -l </tmp/steps)
+    kill -USR1 "$steps"
+    while [ "$(wc -l </tmp/steps)" = "$said" ]; do sleep 0.01; done
+    tail -n 1 /tmp/steps | awk '{ printf ", kernel %d kB, mef %d kB", $1, $2 }'
+}
+
+steps=
+if [ "$(awk '/^MemTotal/ { print $2 }' /proc/meminfo)" -lt 65536 ]; then
+    peak steps >/tmp/steps &
+    steps=$!
+fi
 
 # check TEXT COMMAND...: states that the command succeeds; what it says is shown when it does not.
 check() {
@@ -45,6 +60,30 @@ start_daemon() {
     mef daemon --foreground 2>>/var/log/daemon &
     daemon=$!
     wait_for 60 answers
+}
+
+# idle: notes what the daemon's two processes have when nothing happens. Pages of the program's file are given
+# back two seconds after whatever happened, so that only the least that is seen for some time tells.
+idle() {
+    for process in "the daemon" "the reader of logs"; do
+        pid=$daemon
+        [ "$process" = "the daemon" ] || pid=$(reader)
+        least=
+        for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+            now=$(awk '/^VmRSS/ { print $2 }' "/proc/$pid/status")
+            [ -n "$least" ] && [ "$least" -le "$now" ] || least=$now
+            sleep 1
+        done
+        note "$(uname -r) $(uname -m), idle, $process: $least kB"
+    done
+}
+
+# reader: the process that reads logs.
+reader() {
+    for pid in $(pidof mef); do
+        if grep -q "^PPid:.$daemon$" "/proc/$pid/status" &&
+            grep -q "^CapEff:.0000000000000004$" "/proc/$pid/status"; then echo "$pid"; fi
+    done
 }
 
 stop_daemon() {

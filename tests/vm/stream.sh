@@ -12,7 +12,7 @@ stream() {
 }
 within 8192 "a million bans on a pipe are too many" stream
 check "that is said with a number" grep -qE \
-    'not banned, nor what comes after them: the kernel needs [0-9]+ MB of memory .* [0-9]+ MB are free' \
+    'addresses and all that follow are not banned: the kernel needs [0-9]+ MB of memory .* [0-9]+ MB are free' \
     /tmp/refused
 banned=$(sed -n 's/^banned \([0-9]*\) addresses.*/\1/p' /tmp/told)
 note "$banned of 1,000,000 are banned: $(grep -E 'MemFree|MemAvailable' /proc/meminfo | tr -s ' \n' ' ')"

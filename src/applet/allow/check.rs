@@ -3,12 +3,13 @@
 
 use super::super::args::STDIN;
 use super::super::output::{Output, OutputError, failed};
-use super::super::target::{self, Safety};
+use super::super::target::{self, Safety, TargetReader};
 use super::{AllowChange, find};
 use crate::ban::{BanEntry, Scope};
 use crate::base::range::{Family, Range, covers, merge};
-use crate::config::ListKind;
+use crate::config::{ListKind, ListWord, list_word};
 use crate::firewall::backend::View;
+use crate::lists::hosts::plain;
 use crate::lists::{Exempt, LOCAL, Paths};
 
 /// Says the command that was meant, of those who are shut out otherwise than by a list.
@@ -32,20 +33,42 @@ pub(super) fn meant(
     Ok(())
 }
 
-/// The addresses that are meant, and that may be listed.
+/// Who is to be put on a list, or to be taken off it.
+pub(super) struct Wanted {
+    pub(super) ranges: Vec<Range>,
+    /// Host names, in small letters. Allow lists only have them.
+    pub(super) hosts: Vec<String>,
+}
+
+/// Whether a word is a host name, for whom that may be meant. In a file one without a dot is a name, too;
+/// here it is more likely a word of the command line.
+fn host_name(kind: ListKind, text: &str) -> Option<String> {
+    match list_word(kind, text.as_bytes()) {
+        ListWord::Host(name, false) => Some(plain(name)).filter(|name| name.contains('.')),
+        _ => None,
+    }
+}
+
+/// The addresses and names that are meant, and that may be listed.
 pub(super) fn wanted(
     change: &AllowChange,
     safety: &Safety,
     ipv6_prefix: u8,
     output: &mut Output<'_>,
-) -> Result<Vec<Range>, OutputError> {
+) -> Result<Wanted, OutputError> {
     let AllowChange { kind, adds, .. } = *change;
     let exempt = if kind == ListKind::Deny { Exempt::read() } else { Exempt::default() };
-    let mut ranges = Vec::new();
+    let (mut ranges, mut hosts, reader) = (Vec::new(), Vec::new(), TargetReader::new(ipv6_prefix));
     let mut take = |text: &str, place: &str, output: &mut Output<'_>| {
-        let range = match target::read(text, ipv6_prefix) {
+        let range = match reader.read(text) {
             Err(what) => {
-                output.problem(&format_args!("{place}{what}"));
+                match host_name(kind, text) {
+                    Some(name) if adds.is_some_and(|terms| terms.until.is_some()) => {
+                        output.problem(&format_args!("{place}{name} is a host name: --for is for addresses"));
+                    }
+                    Some(name) => hosts.push(name),
+                    None => output.problem(&format_args!("{place}{what}")),
+                }
                 return Ok(());
             }
             Ok(range) => range,
@@ -76,7 +99,7 @@ pub(super) fn wanted(
             take(text, "", output)?;
         }
     }
-    Ok(ranges)
+    Ok(Wanted { ranges, hosts })
 }
 
 /// Keeps those whose packets this kernel can drop.

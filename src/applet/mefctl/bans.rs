@@ -8,6 +8,7 @@ use super::words::{self, GivenWords, unknown};
 use crate::applet::bans::about;
 use crate::applet::context::settings;
 use crate::applet::output::{Output, OutputError, failed};
+use crate::applet::target::TargetReader;
 use crate::applet::{allow, ban, target, unban};
 use crate::ban::{
     BY_HAND, Ban, BanEntry, Capability, FLOODS, GuardState, Repeat, SCANS, Scope, Transports, WhichBans,
@@ -118,7 +119,8 @@ struct WantedBans {
 impl WantedBans {
     fn read(words: &GivenWords<'_>) -> Result<WantedBans, OutputError> {
         let scope = words.one_of(&["--permanent", "--ddos", "--all"])?;
-        let ports = words.value("--ports").filter(|ports| *ports != "all").map(PortRanges::parse).transpose();
+        let ports =
+            words.value("--ports").filter(|ports| *ports != "all").map(PortRanges::of_ban).transpose();
         let ports =
             ports.map_err(|bad| OutputError::Usage(format!("--ports: {}, {}", bad.what, bad.hint)))?;
         if ports.is_some() && scope == Some("--ddos") {
@@ -152,8 +154,9 @@ fn delete(args: &[&str], output: &mut Output<'_>) -> Result<(), OutputError> {
     let settings = settings(None, output);
     let mut guard = view(options(&settings)).map_err(failed)?;
     let ipv6_prefix = guard.state().map_err(failed)?.map_or(64, |state| state.ipv6_prefix);
+    let reader = TargetReader::new(ipv6_prefix);
     for text in words.rest() {
-        match target::read(text, ipv6_prefix) {
+        match reader.read(text) {
             Ok(range) => end(&range, text, (&wanted, &settings), &mut *guard, output)?,
             Err(what) => output.problem(&what),
         }

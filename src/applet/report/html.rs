@@ -31,6 +31,7 @@ th,td{text-align:left;vertical-align:top;padding:.2rem .5rem;border-bottom:1px s
 th,td{white-space:nowrap}
 th{font-weight:400}div{overflow-x:auto}
 .n{text-align:right}.w{white-space:normal;overflow-wrap:anywhere;min-width:9rem}.g{width:45%;min-width:5rem}
+@media(max-width:36rem){th,td{white-space:normal;overflow-wrap:anywhere}.g{width:25%;min-width:2rem}}
 svg{display:block;width:100%}rect{fill:var(--c)}td svg{height:1.4em}
 </style>
 </head>

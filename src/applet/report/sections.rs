@@ -8,7 +8,9 @@ use crate::base::clock::{Span, Wall};
 use crate::base::json::Object;
 use crate::base::line::shown;
 use crate::base::utc;
+use crate::base::width::width as columns_of;
 use crate::report::{Tallied, Tally, Totals};
+use std::borrow::Cow;
 
 const DAY: u64 = 86_400;
 /// Days that are shown one by one; of longer times a bar is several.
@@ -63,7 +65,7 @@ pub(super) enum ChartForm {
 /// A part of the report.
 pub(super) struct ReportSection {
     pub(super) key: &'static str,
-    pub(super) title: &'static str,
+    pub(super) title: Cow<'static, str>,
     pub(super) form: ChartForm,
     pub(super) columns: &'static [&'static str],
     pub(super) rows: Vec<Vec<ReportValue>>,
@@ -92,7 +94,7 @@ impl ReportSection {
         let mut widths = vec![0; self.columns.len()];
         for row in &cells {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
+                *width = columns_of(cell).max(*width);
             }
         }
         (cells, widths)
@@ -112,7 +114,7 @@ pub(super) fn sections(
     facts: &mut Vec<Fact>,
 ) -> Vec<ReportSection> {
     let (bar_days, days) = days(totals);
-    facts.push(("bar_days", ("", ""), bar_days));
+    facts.push(("bar_days", ("", ""), Some(bar_days)));
     let hours = totals.hours.iter().zip(0..);
     let hours = hours
         .map(|(bans, hour): (_, u64)| vec![ReportValue::Number(hour), ReportValue::Number(*bans)])
@@ -137,9 +139,16 @@ pub(super) fn sections(
         rows.push(vec![addr, bans, last, ReportValue::List(source.rules), ReportValue::List(source.ports)]);
     });
     let newest = newest(totals);
-    let section = |key, title, form, columns, rows| ReportSection { key, title, form, columns, rows };
+    let section = |key, title, form, columns, rows| {
+        let title = Cow::Borrowed(title);
+        ReportSection { key, title, form, columns, rows }
+    };
+    let mut days = section("days", "By day", ChartForm::Days, &["day", "bans"], days);
+    if bar_days > 1 {
+        days.title = format!("By {bar_days} days").into();
+    }
     vec![
-        section("days", "By day", ChartForm::Days, &["day", "bans"], days),
+        days,
         section("hours", "By hour of the day", ChartForm::Hours, &["hour", "bans"], hours),
         section("rules", "By rule", ChartForm::Bars, &["rule", "bans", "share"], rules),
         section("networks", "By network", ChartForm::Bars, &["network", "bans", "addresses"], networks),

@@ -4,6 +4,7 @@
 use super::sections::{ChartForm, ReportSection, ReportValue};
 use super::{ReportPage, told};
 use crate::applet::columns::{self, Local};
+use crate::base::width::width as columns_of;
 use std::io::{self, Write};
 
 /// The width where there is no terminal: for bars, not for texts.
@@ -63,7 +64,7 @@ fn table(section: &ReportSection, width: usize, out: &mut dyn Write) -> io::Resu
         };
         let mut text = String::new();
         for (at, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-            let space = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let space = " ".repeat(width.saturating_sub(columns_of(cell)));
             let (before, after) = if section.is_number(at) { (&*space, "") } else { ("", &*space) };
             text += &["  ", before, cell, after].concat();
         }

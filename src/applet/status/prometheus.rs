@@ -11,6 +11,7 @@ pub(super) fn prometheus(
     out: &mut dyn Write,
     answer: Option<&DaemonAnswer>,
     kernel: &KernelStatus,
+    is_refused: bool,
 ) -> io::Result<()> {
     let mut one = |name: &str, grows: bool, about: &str, value: u64| {
         let (kind, total) = if grows { ("counter", "_total") } else { ("gauge", "") };
@@ -19,14 +20,20 @@ pub(super) fn prometheus(
             "# HELP mef_{name}{total} {about}.\n# TYPE mef_{name}{total} {kind}\nmef_{name}{total} {value}"
         )
     };
-    one("up", false, "Whether the daemon runs", answer.is_some().into())?;
+    one("up", false, "Whether the daemon runs and answers", answer.is_some().into())?;
     one("table", false, "Whether the table of bans exists", kernel.state.is_some().into())?;
     one("bans_in_force", false, "Bans that the kernel holds", kernel.bans)?;
     one("allowed", false, "Ranges on the allow list that the kernel holds", kernel.allowed)?;
     one("throttled", false, "Sources in the flood throttle", kernel.throttled)?;
     if let Some(packets) = kernel.dropped {
-        one("dropped_packets", true, "Packets dropped since the table of bans was made", packets)?;
+        one("dropped_packets", true, "Packets dropped since counting began", packets)?;
     }
+    one(
+        "config_errors",
+        false,
+        "Whether the configuration has errors, so that no daemon starts",
+        is_refused.into(),
+    )?;
     if let Some(rules) = &kernel.rules {
         let loaded = !matches!(rules.state, RuleSetState::NotLoaded | RuleSetState::Unknown);
         let differs = rules.state == RuleSetState::Differs;
@@ -73,7 +80,7 @@ fn lists(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()> {
         ("asked_total", "counter", "Addresses that a DNSBL was asked about"),
         ("listed_total", "counter", "Of these, addresses that it lists"),
         ("failed_total", "counter", "Of these, addresses without a usable answer"),
-        ("answer_milliseconds", "gauge", "Time an answer takes"),
+        ("answer_seconds", "gauge", "Time an answer takes"),
         ("up", "gauge", "Whether a DNSBL is asked"),
     ];
     if answer.lists.is_empty() {
@@ -83,7 +90,12 @@ fn lists(out: &mut dyn Write, answer: &DaemonAnswer) -> io::Result<()> {
         writeln!(out, "# HELP mef_dnsbl_{name} {about}.\n# TYPE mef_dnsbl_{name} {kind}")?;
         for line in answer.lists() {
             let value = line.numbers.get(at).copied().unwrap_or(u64::from(line.state == "on"));
-            writeln!(out, "mef_dnsbl_{name}{{dnsbl=\"{}\"}} {value}", line.name)?;
+            write!(out, "mef_dnsbl_{name}{{dnsbl=\"{}\"}} ", line.name)?;
+            match *name {
+                // What the daemon tells is milliseconds.
+                "answer_seconds" => writeln!(out, "{}.{:03}", value / 1000, value % 1000)?,
+                _ => writeln!(out, "{value}")?,
+            }
         }
     }
     Ok(())

@@ -18,9 +18,11 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum RuleSetState {
     NotLoaded,
+    Elsewhere,
     Same,
     Differs,
     Pending,
+    Half,
     BadFile,
     NoFile,
     /// Rules are not read back here.
@@ -30,11 +32,13 @@ pub(super) enum RuleSetState {
 }
 
 /// Each state with its word for programs, and the words for people.
-const STATES: [(RuleSetState, &str, &str); 8] = [
+const STATES: [(RuleSetState, &str, &str); 10] = [
     (RuleSetState::NotLoaded, "not loaded", "not loaded"),
+    (RuleSetState::Elsewhere, "elsewhere", loader::ELSEWHERE),
     (RuleSetState::Same, "loaded", "loaded, as /etc/mef/mef.rules says"),
     (RuleSetState::Differs, "differs", "loaded, but /etc/mef/mef.rules differs (see mef diff)"),
     (RuleSetState::Pending, "pending confirmation", "loaded for a time: `mef confirm` keeps it"),
+    (RuleSetState::Half, "half loaded", loader::HALF),
     (RuleSetState::BadFile, "file has errors", "loaded, but /etc/mef/mef.rules has errors (see mef check)"),
     (RuleSetState::NoFile, "no file", "loaded, but there is no /etc/mef/mef.rules"),
     (RuleSetState::Unread, "not compared", "loaded; not compared with /etc/mef/mef.rules"),
@@ -93,8 +97,12 @@ impl fmt::Display for RuleSetStatus {
 }
 
 fn state(saved: &Saved, set: Option<RuleSet>) -> RuleSetState {
+    if loader::is_half().unwrap_or(false) {
+        return RuleSetState::Half;
+    }
     match loader::is_loaded() {
         Ok(true) => {}
+        Ok(false) if loader::is_elsewhere().unwrap_or(false) => return RuleSetState::Elsewhere,
         Ok(false) => return RuleSetState::NotLoaded,
         Err(_) => return RuleSetState::Unknown,
     }

@@ -24,13 +24,22 @@ pub(super) enum DaemonVerdict<'a> {
     WatchesNothing,
     /// Bans cannot be made; why.
     CannotBan(Cow<'a, str>),
+    /// A daemon listens, and says nothing; why.
+    Silent(&'a str),
     /// There is no daemon.
     NotRunning,
 }
 
 impl<'a> DaemonVerdict<'a> {
-    pub(super) fn of(answer: Option<&'a DaemonAnswer>, kernel: &'a KernelStatus) -> DaemonVerdict<'a> {
-        let Some(answer) = answer else { return DaemonVerdict::NotRunning };
+    /// What is known of a daemon that answered, or why it did not although it is there.
+    pub(super) fn of(
+        answer: Option<&'a DaemonAnswer>,
+        silent: Option<&'a str>,
+        kernel: &'a KernelStatus,
+    ) -> DaemonVerdict<'a> {
+        let Some(answer) = answer else {
+            return silent.map_or(DaemonVerdict::NotRunning, DaemonVerdict::Silent);
+        };
         if let Some(why) = &kernel.missing {
             return DaemonVerdict::CannotBan(why.into());
         }
@@ -52,6 +61,7 @@ impl<'a> DaemonVerdict<'a> {
             DaemonVerdict::Blind(_) => "sees nothing for some",
             DaemonVerdict::WatchesNothing => "watches nothing",
             DaemonVerdict::CannotBan(_) => "cannot ban",
+            DaemonVerdict::Silent(_) => "does not answer",
             DaemonVerdict::NotRunning => "not running",
         }
     }
@@ -62,7 +72,7 @@ impl<'a> DaemonVerdict<'a> {
             _ if colours() == Colours::Off => ("", ""),
             DaemonVerdict::Protected => ("\x1b[1;32m", "\x1b[0m"),
             DaemonVerdict::Blind(_) | DaemonVerdict::WatchesNothing => ("\x1b[1;33m", "\x1b[0m"),
-            DaemonVerdict::CannotBan(_) | DaemonVerdict::NotRunning => ("\x1b[1;31m", "\x1b[0m"),
+            _ => ("\x1b[1;31m", "\x1b[0m"),
         };
         for line in self.to_string().lines() {
             writeln!(out, "{on}{line}{off}")?;
@@ -93,6 +103,7 @@ impl fmt::Display for DaemonVerdict<'_> {
             }
             DaemonVerdict::WatchesNothing => f.write_str("watches nothing: no service rule is on"),
             DaemonVerdict::CannotBan(why) => write!(f, "cannot ban: {why}"),
+            DaemonVerdict::Silent(why) => write!(f, "the daemon does not answer: {}", shown(why)),
             DaemonVerdict::NotRunning => {
                 f.write_str("not running: bans stay in force until they end, and nobody reads the logs")
             }

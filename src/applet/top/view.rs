@@ -1,6 +1,7 @@
 //! What `mef top` shows, as lines for a screen of any size. Asks nobody and writes nothing.
 
 use crate::applet::columns::{Colours, TableRow, cut};
+use crate::base::width::width as columns_of;
 
 /// Graphs are made of these, the lowest first.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -83,7 +84,7 @@ impl TopView<'_> {
 impl Graph {
     fn line(&self, columns: usize) -> String {
         let name = format!("{:<14}  ", self.name);
-        let most = columns.saturating_sub(name.len() + 2 + self.text.chars().count()).min(GRAPH);
+        let most = columns.saturating_sub(name.len() + 2 + columns_of(&self.text)).min(GRAPH);
         let values = self.values.get(self.values.len().saturating_sub(most)..).unwrap_or_default();
         // Larger numbers are as good as these.
         let most = |value: &u64| (*value).min(1 << 40);
@@ -107,7 +108,7 @@ impl Section {
         let visible = self.rows.iter().skip(self.scrolled).take(shown);
         for (cells, _) in visible.clone() {
             for (width, cell) in widths.iter_mut().zip(cells) {
-                *width = cell.chars().count().max(*width);
+                *width = columns_of(cell).max(*width);
             }
         }
         let paint = |text: String, colour: &str| {
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn no_screen_is_too_small_and_none_is_overrun() {
         let rows: Vec<_> = (0..40)
-            .map(|n| (std::array::from_fn(|cell| format!("{n} {cell} ä\u{202e}")), n % 2 == 0))
+            .map(|n| (std::array::from_fn(|cell| format!("{n} {cell} ä漢字\u{301}")), n % 2 == 0))
             .collect();
         for (height, columns) in [(1, 1), (2, 10), (5, 20), (6, 60), (20, 60), (24, 80), (60, 200)] {
             for scrolled in [0, 7, usize::MAX] {
@@ -207,7 +208,7 @@ mod tests {
                 let lines = view.lines(Some(height), columns, Colours::Off);
                 assert_eq!(lines.len(), height, "{height}x{columns}");
                 assert!(
-                    lines.iter().all(|line| line.chars().count() <= columns),
+                    lines.iter().all(|line| columns_of(line) <= columns),
                     "{height}x{columns} {lines:#?}"
                 );
             }

@@ -2,82 +2,51 @@
 //! What is known of an address, and what follows from it.
 
 use super::Sources;
-use crate::applet::answer::DaemonAnswer;
+use super::found::{BanFact, CountFact, ExemptFact, Found, ListFact, PastFact};
+use super::verdict::{Holds, PortBan, Verdict};
 use crate::applet::output::{OutputError, failed};
 use crate::applet::{history, lookup};
-use crate::ban::{AllowEntry, FLOODS, SCANS};
+use crate::ban::{FLOODS, LISTED, SCANS};
 use crate::base::clock::Wall;
-use crate::base::range::{Range, merge, split};
-use crate::config::{ListKind, Settings, builtin_text, net, rule_file};
-use crate::control::client::ControlClient;
-use crate::control::proto::Request;
+use crate::base::range::{Range, merge};
+use crate::config::{ListKind, Settings, builtin_text, rule_file};
+use crate::control::client::{ControlClient, Patience};
+use crate::control::proto::{OffenderLine, Request};
 use crate::enforce::scope_text;
 use crate::lists::{self, Paths};
 use crate::state::journal::JournalEvent;
 use crate::state::record::{BanRecord, JournalRecord};
 use crate::sys::clock;
 use crate::sys::host::Protected;
+use std::net::IpAddr;
+use std::path::Path;
 
-/// Findings of one kind that are kept; of what is more only the number.
-const MOST: usize = 20;
+/// Bans, and entries of one kind of list, that are told one by one; of what is more the number.
+const BANS: usize = 3;
+const ENTRIES: usize = 5;
 /// Seconds that two clocks may differ about the same beginning.
 const NEAR: u64 = 2;
 /// Past events that are kept.
 const PAST: usize = 5;
 
-/// A ban in force.
-pub(super) struct BanFact {
-    pub(super) addr: Range,
-    /// Empty for all ports.
-    pub(super) ports: String,
-    pub(super) rule: String,
-    /// Where the rule stands.
-    pub(super) place: String,
-    pub(super) since: Option<u64>,
-    pub(super) left: Option<u64>,
-    pub(super) hits: u32,
-    pub(super) reason: String,
-    pub(super) line: String,
-    pub(super) packets: Option<u64>,
-}
-
-/// An entry of a list, and where it stands.
-pub(super) struct ListFact {
-    pub(super) entry: Range,
-    pub(super) file: String,
-    /// 0: not found in it.
-    pub(super) line: u32,
-    pub(super) until: Option<Wall>,
-}
-
-/// Something that is over.
-pub(super) struct PastFact {
-    pub(super) at: u64,
-    pub(super) word: &'static str,
-    pub(super) rule: String,
-    pub(super) time: String,
-    pub(super) why: String,
-    addr: Range,
-    ports: String,
-    since: u64,
-    line: String,
-}
-
 /// Everything about a range.
 pub(super) struct Facts {
     pub(super) range: Range,
     pub(super) now: u64,
-    pub(super) bans: Vec<BanFact>,
-    /// Bans that are not among these.
-    pub(super) more: usize,
-    pub(super) allowed: Vec<ListFact>,
-    allowed_ranges: Vec<Range>,
-    pub(super) denied: Vec<ListFact>,
-    pub(super) exempt: Option<&'static str>,
-    /// Seconds for which it is held back for a flood.
-    pub(super) throttled: Option<u64>,
-    /// By which rule it is being counted: hits, of how many, seconds since the last one.
-    pub(super) counted: Option<(String, [u64; 3])>,
+    pub(super) bans: Found<BanFact>,
+    /// Since when the first of these is in force, as far as the kernel knows.
+    oldest: Option<u64>,
+    pub(super) allowed: Found<ListFact>,
+    pub(super) denied: Found<ListFact>,
+    pub(super) holds: Holds,
+    pub(super) verdict: Verdict,
+    pub(super) exempt: Found<ExemptFact>,
+    /// Of the exempt, sorted and merged.
+    pub(super) exempt_ranges: Vec<Range>,
+    /// Who is held back for a flood, the longest.
+    pub(super) throttled: Option<(Range, u64)>,
+    /// The nearest to a ban first.
+    pub(super) counted: Found<CountFact>,
     /// The newest first.
     pub(super) past: Vec<PastFact>,
     /// Bans before those in force, and since when that is known.
@@ -86,84 +55,70 @@ pub(super) struct Facts {
     pub(super) looked_up: Vec<(String, String)>,
 }
 
-/// What becomes of packets.
-pub(super) enum Verdict {
-    Passes,
-    Dropped,
-    InPart,
-    /// Dropped on some ports.
-    OnPorts(String),
-}
-
-impl Verdict {
-    pub(super) fn is_dropped(&self) -> bool {
-        !matches!(self, Verdict::Passes)
-    }
-
-    /// For programs.
-    pub(super) fn word(&self) -> &'static str {
-        match self {
-            Verdict::Passes => "passes",
-            Verdict::Dropped => "dropped",
-            Verdict::InPart => "dropped in part",
-            Verdict::OnPorts(_) => "dropped on ports",
-        }
-    }
-}
-
 impl Facts {
+    /// Asks about a range; DNSBLs about the one address that was meant, if it was one.
     pub(super) fn gather(
         sources: &mut Sources,
-        range: &Range,
+        (range, addr): (&Range, Option<IpAddr>),
         daemon: &mut dyn FnMut(&Settings) -> Option<ControlClient>,
     ) -> Result<Facts, OutputError> {
         let mut facts = Facts {
             range: *range,
             now: clock::wall().0,
-            bans: Vec::new(),
-            more: 0,
-            allowed: Vec::new(),
-            allowed_ranges: Vec::new(),
-            denied: Vec::new(),
-            exempt: None,
+            bans: Found::of(range, BANS),
+            oldest: None,
+            allowed: Found::of(range, ENTRIES),
+            denied: Found::of(range, ENTRIES),
+            holds: Holds::of(range, Vec::new()),
+            verdict: Verdict::Passes,
+            exempt: Found::of(range, ENTRIES),
+            exempt_ranges: Vec::new(),
             throttled: None,
-            counted: None,
+            counted: Found::of(range, ENTRIES),
             past: Vec::new(),
             before: 0,
             looked_up: Vec::new(),
         };
+        facts.read_allowed(sources)?;
         facts.read_bans(sources)?;
         facts.read_journal(sources)?;
-        let allowed = sources.guard.allowed_of(range).map_err(failed)?;
-        facts.read_allowed(sources, &allowed);
         facts.read_denied(sources)?;
-        facts.exempt = exempt(&sources.settings, range);
+        while let Some(from) = facts.holds.dropped.resume() {
+            facts.read_drops_again(sources, &from)?;
+        }
+        facts.verdict = facts.holds.verdict();
+        facts.read_exempt(&sources.settings);
         facts.read_throttle(sources)?;
-        if !facts.verdict().is_dropped() {
+        if facts.verdict != Verdict::Dropped {
             facts.read_counts(daemon(&sources.settings));
         }
         let settings = &sources.settings;
-        let is_on = settings.rbl_enabled && settings.zones.iter().any(|zone| zone.enabled);
-        if is_on && facts.exempt.is_none() && facts.allowed_ranges.is_empty() {
-            facts.looked_up = lookup::answers(settings, range.first()).unwrap_or_default();
+        let is_on = settings.zones_on().next().is_some();
+        // They list addresses: what they say of one is not true of a network.
+        if let Some(addr) =
+            addr.filter(|_| is_on && facts.exempt.len() == 0 && facts.holds.allowed.is_empty())
+        {
+            facts.looked_up = lookup::answers(settings, addr).unwrap_or_default();
         }
         Ok(facts)
     }
 
     fn read_bans(&mut self, sources: &mut Sources) -> Result<(), OutputError> {
         let (now, settings) = (self.now, &sources.settings);
-        let (bans, more) = (&mut self.bans, &mut self.more);
+        let (bans, holds, oldest) = (&mut self.bans, &mut self.holds, &mut self.oldest);
         let mut each = |e: &crate::ban::BanEntry<'_>| {
-            if bans.len() == MOST {
-                *more += 1;
-                return;
+            match e.scope.is_all() {
+                true => holds.drop(&e.addr),
+                false => holds.on_ports.push(PortBan { addr: e.addr, scope: e.scope.clone() }),
             }
-            bans.push(BanFact {
+            let since = e.age.map(|age| now.saturating_sub(age));
+            *oldest = [*oldest, since].into_iter().flatten().min();
+            bans.push(&e.addr, || BanFact {
                 addr: e.addr,
                 ports: scope_text(e.scope),
                 rule: e.rule.to_owned(),
                 place: place(settings, e.rule),
-                since: e.age.map(|age| now.saturating_sub(age)),
+                since,
                 left: e.left,
                 hits: e.hits,
                 reason: e.reason.to_owned(),
@@ -189,7 +144,7 @@ impl Facts {
             }
         };
         journal.events().and_then(|events| events.oldest_first(&self.range, each)).map_err(failed)?;
-        for ban in &mut self.bans {
+        for ban in &mut self.bans.shown {
             let same = |p: &&PastFact| p.addr == ban.addr && p.ports == ban.ports && p.rule == ban.rule;
             // What the kernel holds may be a part of what was banned.
             let part = |p: &&PastFact| p.addr.meets(&ban.addr) && p.ports == ban.ports && p.rule == ban.rule;
@@ -201,7 +156,7 @@ impl Facts {
                 ban.since = since.or(Some(made.since));
             }
         }
-        let oldest = self.bans.iter().filter_map(|ban| ban.since).min();
+        let oldest = self.bans.shown.iter().filter_map(|ban| ban.since).chain(self.oldest).min();
         // What stands before the last unban is over, whatever the second.
         let unbanned = past.iter().rposition(|p| p.word == "unban").map_or(0, |at| at + 1);
         let mut number = 0..;
@@ -216,58 +171,53 @@ impl Facts {
         Ok(())
     }
 
-    fn read_allowed(&mut self, sources: &Sources, allowed: &[AllowEntry]) {
-        self.allowed_ranges = allowed.iter().map(|(range, _)| *range).collect();
-        merge(&mut self.allowed_ranges);
+    fn read_allowed(&mut self, sources: &mut Sources) -> Result<(), OutputError> {
+        let allowed = sources.guard.allowed_of(&self.range).map_err(failed)?;
+        self.holds = Holds::of(&self.range, allowed.iter().map(|(range, _)| *range).collect());
         if allowed.is_empty() {
-            return;
+            return Ok(());
         }
-        let names = lists::list_names(Paths::of(&sources.settings).dir(ListKind::Allow)).ok().flatten();
-        self.allowed = in_files(&sources.settings, ListKind::Allow, &names.unwrap_or_default(), &self.range);
-        if self.allowed.is_empty() {
-            let of = |(entry, until): &AllowEntry| ListFact {
-                entry: *entry,
-                file: String::new(),
-                line: 0,
-                until: *until,
-            };
-            self.allowed = allowed.iter().take(MOST).map(of).collect();
-        }
-    }
-
-    fn read_denied(&mut self, sources: &mut Sources) -> Result<(), OutputError> {
+        let (range, found, now) = (self.range, &mut self.allowed, clock::wall());
         let paths = Paths::of(&sources.settings);
-        let of_first = sources.guard.denied(&[self.range]).map_err(failed)?.pop().unwrap_or_default();
-        let is_one = self.range.first() == self.range.last();
-        // Of one address the kernel says which lists drop it; of more the files are read.
-        let names = if is_one {
-            of_first.clone()
-        } else {
-            lists::list_names(paths.dir(ListKind::Deny)).ok().flatten().unwrap_or_default()
-        };
-        self.denied = in_files(&sources.settings, ListKind::Deny, &names, &self.range);
-        if !is_one {
-            let firsts: Vec<Range> =
-                self.denied.iter().filter_map(|fact| fact.entry.common(&self.range)).collect();
-            let found = sources.guard.denied(&firsts).map_err(failed)?;
-            let mut found = found.into_iter();
-            self.denied.retain(|_| found.next().is_some_and(|names| !names.is_empty()));
+        let dir = paths.dir(ListKind::Allow);
+        for name in lists::list_names(dir).ok().flatten().unwrap_or_default() {
+            let path = dir.join(name);
+            // What cannot be read is told by `mef lists`.
+            let _ = lists::entries_of(ListKind::Allow, &path, &range, &mut |line, e| {
+                if e.until.is_none_or(|until| until > now) {
+                    let entry = Range::from(e.net);
+                    found.push(&entry, || list_fact(entry, &path, line, e.until));
+                }
+            });
         }
-        for name in of_first {
-            let file = paths.dir(ListKind::Deny).join(&name).display().to_string();
-            if !self.denied.iter().any(|fact| fact.file == file) {
-                let entry = Range::from(self.range.first());
-                self.denied.push(ListFact { entry, file, line: 0, until: None });
+        if found.len() == 0 {
+            for (entry, until) in allowed {
+                let place = lists::hosts::place(&paths, entry.first());
+                let (file, line) =
+                    place.map_or_else(Default::default, |(file, line)| (file.display().to_string(), line));
+                found.push(&entry, || ListFact { entry, file, line, until });
             }
         }
         Ok(())
     }
 
+    /// Who of it is never banned by mef itself.
+    fn read_exempt(&mut self, settings: &Settings) {
+        let (range, protected) = (self.range, Protected::read());
+        let proxies = settings.trusted_proxies.iter().filter_map(|net| Range::from(*net).common(&range));
+        let proxies = proxies.map(|addr| (addr, "a trusted reverse proxy"));
+        for (addr, why) in proxies.chain(protected.parts(&range)) {
+            self.exempt_ranges.push(addr);
+            self.exempt.push(&addr, || ExemptFact { addr, why });
+        }
+        merge(&mut self.exempt_ranges);
+    }
+
     fn read_throttle(&mut self, sources: &mut Sources) -> Result<(), OutputError> {
         let (range, found) = (self.range, &mut self.throttled);
         let each = &mut |addr: Range, left: u64| {
-            if addr.meets(&range) {
-                *found = (*found).max(Some(left));
+            if addr.meets(&range) && found.is_none_or(|(_, longest)| left > longest) {
+                *found = Some((addr, left));
             }
         };
         sources.guard.each_throttled(each).map_err(failed)
@@ -275,33 +225,20 @@ impl Facts {
 
     /// What the daemon has counted so far.
     fn read_counts(&mut self, daemon: Option<ControlClient>) {
-        let Some(mut daemon) = daemon else { return };
-        let Ok(Some(answer)) = DaemonAnswer::get(&mut daemon, &Request::Top) else { return };
-        let all = answer.offenders();
-        let mut mine = all.filter(|o| net(o.addr).is_ok_and(|net| Range::from(net).meets(&self.range)));
-        self.counted = mine.next().map(|o| (o.rule.to_owned(), [o.hits, o.maxretry, o.age]));
-    }
-
-    /// What becomes of its packets: allow lists win, then all that drops everything, then bans of ports.
-    pub(super) fn verdict(&self) -> Verdict {
-        let rest = split(&self.range, &self.allowed_ranges);
-        if rest.is_empty() {
-            return Verdict::Passes;
-        }
-        let of_all = self.bans.iter().filter(|ban| ban.ports.is_empty()).map(|ban| ban.addr);
-        let mut dropped: Vec<Range> = of_all.chain(self.denied.iter().map(|fact| fact.entry)).collect();
-        merge(&mut dropped);
-        let passing: Vec<Range> = rest.iter().flat_map(|part| split(part, &dropped)).collect();
-        if passing.is_empty() && rest == [self.range] {
-            return Verdict::Dropped;
-        }
-        if passing != rest || self.more > 0 {
-            return Verdict::InPart;
-        }
-        let on_ports = self.bans.iter().filter(|ban| rest.iter().any(|part| part.meets(&ban.addr)));
-        let mut ports: Vec<&str> = on_ports.map(|ban| ban.ports.as_str()).collect();
-        ports.dedup();
-        if ports.is_empty() { Verdict::Passes } else { Verdict::OnPorts(ports.join(" and ")) }
+        let (Some(mut daemon), found) = (daemon, &mut self.counted) else { return };
+        let asked = daemon.notify(&Request::Hits { addr: self.range });
+        // What is not answered is not known; `mef status` says that the daemon does not answer.
+        let _ = asked.and_then(|()| {
+            daemon.lines(Patience::Bounded, &mut |line| {
+                if let Some(OffenderLine { addr, rule, hits, maxretry: of, age }) = OffenderLine::read(line) {
+                    let (addr, rule) = (addr.to_owned(), rule.to_owned());
+                    found.add(CountFact { addr, rule, hits, of, age });
+                } else if let Some(all) = line.strip_prefix("counted ").and_then(|all| all.parse().ok()) {
+                    found.more = usize::saturating_sub(all, found.shown.len());
+                }
+                true
+            })
+        });
     }
 }
 
@@ -328,12 +265,6 @@ fn past_fact(event: &JournalEvent<'_>) -> Option<PastFact> {
     }
 }
 
-/// Why it is never banned.
-fn exempt(settings: &Settings, range: &Range) -> Option<&'static str> {
-    let is_proxy = settings.trusted_proxies.iter().any(|net| Range::from(*net).meets(range));
-    if is_proxy { Some("a trusted reverse proxy") } else { Protected::read().why(range) }
-}
-
 /// Where a service rule stands.
 fn place(settings: &Settings, rule: &str) -> String {
     if rule.is_empty() {
@@ -347,26 +278,21 @@ fn place(settings: &Settings, rule: &str) -> String {
     match [path.with_extension("local"), path].into_iter().find(|path| path.exists()) {
         Some(path) => path.display().to_string(),
         None if builtin_text(rule).is_some() => "shipped with mef".to_owned(),
-        None if settings.zones.iter().any(|zone| rule.ends_with(&zone.key)) => "rbl_* in mef.conf".to_owned(),
-        None => "no longer there".to_owned(),
+        None => list_place(settings, rule).unwrap_or("no longer there").to_owned(),
     }
 }
 
-/// The entries of these files that meet a range.
-fn in_files(settings: &Settings, kind: ListKind, names: &[String], range: &Range) -> Vec<ListFact> {
-    let paths = Paths::of(settings);
-    let now = clock::wall();
-    let mut found = Vec::new();
-    for name in names {
-        let path = paths.dir(kind).join(name);
-        // What cannot be read is told by `mef lists`.
-        let entries = lists::entries_of(kind, &path, range, MOST).unwrap_or_default();
-        for (line, entry) in entries.into_iter().filter(|(_, e)| e.until.is_none_or(|until| until > now)) {
-            if found.len() < MOST {
-                let file = path.display().to_string();
-                found.push(ListFact { entry: Range::from(entry.net), file, line, until: entry.until });
-            }
-        }
+/// An entry of a list's file.
+pub(super) fn list_fact(entry: Range, path: &Path, line: u32, until: Option<Wall>) -> ListFact {
+    ListFact { entry, file: path.display().to_string(), line, until }
+}
+
+/// Where the list stands whose bans are of this rule.
+fn list_place(settings: &Settings, rule: &str) -> Option<&'static str> {
+    let key = rule.strip_prefix(LISTED)?;
+    if settings.zones.iter().any(|zone| zone.key == key) {
+        return Some("rbl_* in mef.conf");
     }
-    found
+    let cloud = &settings.cloud.lookup;
+    (cloud.key == key && cloud.enabled).then_some("community_cloud_* in mef.conf")
 }

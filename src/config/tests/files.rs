@@ -42,6 +42,30 @@ impl Drop for ConfigDir {
 const RULE: &str = "[rule]\nprograms=p\nfailregex=x <HOST>\n";
 
 #[test]
+fn what_was_read_has_its_mark() {
+    let dir = ConfigDir::new("mark");
+    let mark = || load(&dir.0.join("mef.conf"), &mut |_, _| {}).mark;
+    let mut marks = vec![mark()];
+    // A rule, another threshold of it, what adds to it, what adds to one that ships, another name, a setting.
+    for (name, text) in [
+        ("rules.d/a.conf", [RULE, "maxretry=3\n"].concat()),
+        ("rules.d/a.conf", [RULE, "maxretry=4\n"].concat()),
+        ("rules.d/a.local", "[rule]\nmaxretry=5\n".to_owned()),
+        ("rules.d/sshd.local", "[rule]\nmaxretry=6\n".to_owned()),
+        ("rules.d/b.conf", [RULE, "maxretry=4\n"].concat()),
+    ] {
+        dir.put(name, &text);
+        assert!(!marks.contains(&mark()), "{name}: {text}");
+        marks.push(mark());
+        assert_eq!(marks.last(), Some(&mark()), "nothing has changed");
+    }
+    fs::rename(dir.0.join("rules.d/b.conf"), dir.0.join("rules.d/c.conf")).unwrap();
+    assert!(!marks.contains(&mark()), "the name is part of it");
+    fs::rename(dir.0.join("rules.d/c.conf"), dir.0.join("rules.d/b.conf")).unwrap();
+    assert_eq!(marks.last(), Some(&mark()));
+}
+
+#[test]
 fn built_in_rules_are_good() {
     let mut count = 0;
     builtin(&mut |name, text| {

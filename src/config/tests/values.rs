@@ -136,6 +136,14 @@ fn ports() {
     assert!(PortRanges::default().contains(1));
     let many: Vec<String> = (0..300).map(|n| (n * 2 + 1).to_string()).collect();
     assert!(PortRanges::parse(&many.join(",")).is_err());
+    // What joins to less is as long as what it joins to.
+    let near: Vec<String> = (20_000..20_250).map(|n| n.to_string()).collect();
+    assert_eq!(PortRanges::of_ban(&near.join(",")).unwrap().to_string(), "20000-20249");
+    let far = |count: u32| (0..count).map(|n| (10_001 + 2 * n).to_string()).collect::<Vec<_>>().join(",");
+    assert_eq!(PortRanges::of_ban(&far(39)).unwrap().to_string().len(), 233);
+    assert_eq!(PortRanges::parse(&far(40)).unwrap().ranges().len(), 40);
+    let bad = PortRanges::of_ban(&far(40)).unwrap_err();
+    assert_eq!((bad.what.as_str(), bad.at), ("more ports than a ban can be for", 0..239));
 }
 
 #[test]

@@ -6,6 +6,8 @@ fn what_is_written_is_read_back() {
     let all = [
         Request::Status,
         Request::Top,
+        Request::Hits { addr: range("2001:db8::/64").unwrap() },
+        Request::Hits { addr: range("192.0.2.7-192.0.2.9").unwrap() },
         Request::Watch,
         Request::Reload,
         Request::Lists,

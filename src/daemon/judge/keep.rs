@@ -34,6 +34,10 @@ impl Judge {
         written: bool,
     ) {
         self.enforcer.remember_unban(now, whom, written, &mut |_| ());
+        // The journal does not tell yet that a set is rightly empty.
+        if !written {
+            self.enforcer.guard().forget_lacks();
+        }
     }
 
     /// Writes the journal, and waits for the disk.
@@ -67,6 +71,17 @@ impl Judge {
 /// Puts back all bans of the journal.
 pub(in crate::daemon) fn restore(enforcer: &mut Enforcer, now: Wall) {
     log_restored(enforcer.restore(now, &mut crate::sys::syslog::warn));
+}
+
+/// Puts the bans back of sets that were emptied, unless they have ended by themselves; how many.
+pub(in crate::daemon) fn restore_lacking(enforcer: &mut Enforcer, now: Wall) -> usize {
+    let result = enforcer.restore_lacking(now, &mut crate::sys::syslog::warn);
+    let missing = *result.as_ref().unwrap_or(&0);
+    if missing > 0 {
+        log::warn!("sets of the guard table were emptied: they are filled again");
+    }
+    log_restored(result);
+    missing
 }
 
 /// Tells what became of putting the bans back.

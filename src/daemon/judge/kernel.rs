@@ -133,7 +133,7 @@ impl Judge {
         let offence = Offence { source: addr, rule, hits, wide: None, excess: None, line: Box::default() };
         if let Some(why) = self.decider.exempt(clock::wall(), &offence) {
             let reported = (&mut self.events, &mut self.notes, &mut self.counted);
-            return report(now, (&offence, policy), Decision::Exempt(why), reported);
+            return report(now, (&offence, policy), Decision::Exempt(why), reported, &mut super::say);
         }
         let most = u64::from(self.decider.ban_policy.longest());
         let secs = match policy.request.bantime {

@@ -10,9 +10,9 @@ use crate::sys::syslog;
 
 /// Bans that are kept. If all of them are recent, there may have been more, of anybody.
 const KEPT: usize = 8;
-/// Milliseconds from the end of a ban in the kernel until the daemon hears of it, at most: no command waits
-/// longer for it.
-const RECENT: u64 = 10_000;
+/// Milliseconds from the end of a ban in the kernel until the daemon hears of it, at most: it may wait for
+/// the process that reads lines, 20 seconds within a minute and some more.
+const RECENT: u64 = 30_000;
 
 #[derive(Clone, Copy)]
 struct RecentBan {

@@ -6,20 +6,39 @@ use crate::ban::WhichBans;
 use crate::base::clock::{Mono, Now};
 use crate::base::count::count;
 use crate::base::range::Range;
-use crate::control::proto::{FACTS, OffenderLine, RuleLine};
+use crate::control::proto::{FACTS, OffenderLine, RuleLine, Sight};
+use crate::daemon::policy::PolicyTally;
 use crate::daemon::sources::SightChange;
+use crate::daemon::wire::{ObserverCounts, Offender};
+use crate::detect::LineCounts;
 use crate::detect::chosen;
 use crate::input::Tags;
 use ipnet::IpNet;
 
 /// Offenders that `top` shows.
-const TOP: usize = 20;
+pub(super) const TOP: usize = 20;
+
+/// Whom a command has named to unban.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::daemon) enum Unbanned {
+    /// Somebody whose bans it has ended.
+    Banned,
+    /// Somebody who had none: he is forgotten.
+    Free,
+}
+
+/// Who is nearest to a ban, and how many are being counted beside them, these included.
+pub(in crate::daemon) struct Nearest {
+    pub(in crate::daemon) offenders: Vec<Offender>,
+    pub(in crate::daemon) all: u64,
+}
 
 impl Judge {
     /// The numbers of [`FACTS`], in their order.
     pub(in crate::daemon) fn facts(&mut self, not_looked_up: u64) -> [u64; FACTS.len()] {
         let c = self.observer.detector.counts();
         let (watchers, lost) = self.events.watchers();
+        let ObserverCounts { tracked, evicted, .. } = self.observer_counts();
         [
             c.lines,
             self.observer.hits(),
@@ -35,8 +54,8 @@ impl Judge {
             self.counted.newcomers,
             self.counted.news_lost,
             not_looked_up,
-            self.observer.counter.tracker.evicted(),
-            self.observer.counter.tracker.used() as u64,
+            evicted,
+            tracked,
             self.observer.counter.tracker.slots() as u64,
             self.events.bans_a_minute(),
             watchers,
@@ -46,10 +65,13 @@ impl Judge {
     /// The first rule that sees nothing, and why.
     pub(in crate::daemon) fn first_blind(
         &self,
-        sight: &dyn Fn(Tags) -> Result<String, String>,
+        sight: &dyn Fn(usize) -> (Sight, String),
     ) -> Option<(&str, String)> {
         let mut rules = self.observer.detector.rules().iter().enumerate();
-        rules.find_map(|(index, rule)| Some((&*rule.name, sight(Tags(1 << index)).err()?)))
+        rules.find_map(|(index, rule)| match sight(index) {
+            (Sight::Blind, why) => Some((&*rule.name, why)),
+            _ => None,
+        })
     }
 
     /// Tells the log whose sight has changed; `sight` says what a rule sees, or why it sees nothing.
@@ -83,29 +105,65 @@ impl Judge {
         }
     }
 
-    /// Those who are nearest to a ban.
-    pub(in crate::daemon) fn each_offender(&self, now: Mono, each: &mut dyn FnMut(&OffenderLine<'_>)) {
-        let mut top: Vec<(u64, IpNet, u16, u32, Mono)> = Vec::with_capacity(TOP + 1);
-        self.observer.counter.tracker.for_each(now, &mut |rule, addr, hits, last| {
-            let maxretry =
-                self.decider.policies.get(usize::from(rule)).map_or(1, |p| p.limits.maxretry.max(1));
-            let near = u64::from(hits) * 1000 / u64::from(maxretry);
-            let at = top.partition_point(|t| (t.0, t.4) >= (near, last));
+    /// Those of a range, or of all, who are nearest to a ban, the nearest first.
+    pub(in crate::daemon) fn nearest(&self, now: Mono, range: Option<&Range>) -> Nearest {
+        let mut top: Vec<(u64, Offender)> = Vec::with_capacity(TOP + 1);
+        let mut all = 0;
+        let mut add = |one: Offender| {
+            if range.is_some_and(|range| !range.meets(&Range::from(one.source))) {
+                return;
+            }
+            all += 1;
+            let policy = self.decider.policies.get(usize::from(one.rule));
+            let maxretry = policy.map_or(1, |p| p.limits.maxretry.max(1));
+            let near = u64::from(one.hits) * 1000 / u64::from(maxretry);
+            let at = top.partition_point(|(other, known)| (*other, known.last) >= (near, one.last));
             if at < TOP {
-                top.insert(at, (near, addr, rule, hits, last));
+                top.insert(at, (near, one));
                 top.truncate(TOP);
             }
+        };
+        self.offenders_elsewhere().iter().for_each(|one| add(*one));
+        // Prefixes of IPv6 may be asked about by an address in them.
+        let is_one = |net: &IpNet| matches!(net, IpNet::V4(net) if net.prefix_len() == 32);
+        let one = range.and_then(Range::as_net).filter(is_one);
+        self.observer.counter.tracker.for_each(now, one, &mut |rule, source, hits, last| {
+            add(Offender { source, rule, hits, last });
         });
-        for (_, addr, rule, hits, last) in top {
-            let Some(policy) = self.decider.policies.get(usize::from(rule)) else { continue };
+        Nearest { offenders: top.into_iter().map(|(_, one)| one).collect(), all }
+    }
+
+    /// These, for people.
+    pub(in crate::daemon) fn each_offender(
+        &self,
+        now: Mono,
+        offenders: &[Offender],
+        each: &mut dyn FnMut(&OffenderLine<'_>),
+    ) {
+        for one in offenders {
+            let Some(policy) = self.decider.policies.get(usize::from(one.rule)) else { continue };
             each(&OffenderLine {
-                addr: &Range::from(addr).to_string(),
+                addr: &Range::from(one.source).to_string(),
                 rule: &policy.name,
-                hits: hits.into(),
+                hits: one.hits.into(),
                 maxretry: policy.limits.maxretry.into(),
-                age: now.since(last) / 1000,
+                age: now.since(one.last) / 1000,
             });
         }
+    }
+
+    /// What the rules that read have counted, in their order.
+    pub(in crate::daemon) fn tallies(&self) -> impl Iterator<Item = &PolicyTally> {
+        self.decider.policies.iter().take(self.rules()).map(|policy| &policy.tally)
+    }
+
+    /// What was counted, here and by the process that reads lines.
+    pub(in crate::daemon) fn observer_counts(&self) -> ObserverCounts {
+        let tracker = &self.observer.counter.tracker;
+        let (tracked, evicted) = self.tracked_elsewhere();
+        let lines = LineCounts { hits: self.observer.hits(), ..*self.observer.detector.counts() };
+        let tracked = tracked.saturating_add(tracker.used() as u64);
+        ObserverCounts { lines, tracked, evicted: evicted.saturating_add(tracker.evicted()) }
     }
 
     /// A command has ended bans of somebody, or of all, `which` then says which: what was counted of them is
@@ -114,12 +172,9 @@ impl Judge {
         &mut self,
         now: Now,
         (addr, which): (Option<&Range>, WhichBans),
-        was_banned: bool,
+        what: Unbanned,
     ) {
-        let again = self.unban_recent(now, (addr, which)).unwrap_or_else(|e| {
-            log::error!("{e}");
-            0
-        });
+        // First: who reads elsewhere says before that what it has found so far.
         match addr {
             Some(addr) => self.forget(addr),
             None => {
@@ -128,13 +183,18 @@ impl Judge {
                 }
             }
         }
-        if was_banned || again > 0 {
+        let again = self.unban_recent(now, (addr, which)).unwrap_or_else(|e| {
+            log::error!("{e}");
+            0
+        });
+        if what == Unbanned::Banned || again > 0 {
             self.events.unbanned(now.wall, addr);
         }
     }
 
     /// Writes the statistics to the log.
     pub(in crate::daemon) fn report(&self) {
+        let ObserverCounts { tracked, evicted, .. } = self.observer_counts();
         let c = self.observer.detector.counts();
         log::info!(
             "{}, {} looked at, {}, {} ignored, {} ambiguous, {} without address, {} without \
@@ -150,8 +210,8 @@ impl Judge {
         log::info!(
             "{}, {} tracked, {} evicted; the table was restored {}",
             count(self.counted.bans, "ban"),
-            count(self.observer.counter.tracker.used(), "offender"),
-            self.observer.counter.tracker.evicted(),
+            count(tracked, "offender"),
+            evicted,
             count(self.counted.reasserted, "time")
         );
     }

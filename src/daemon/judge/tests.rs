@@ -1,13 +1,19 @@
 //! What the daemon decides, on a backend that only records: no root, no kernel.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod apart;
+mod liar;
+mod over;
+
 use super::*;
 use crate::ban::{Options, Repeat};
-use crate::base::clock::Span;
+use crate::base::clock::{LineTime, Span};
 use crate::config::{load_rule, parse_global};
 use crate::daemon::policy;
 use crate::daemon::rehearse::{self, Rehearsal, RehearsalExtent};
+use crate::daemon::wire::Evidence;
 use crate::detect::observe::KnownSources as _;
+use crate::detect::tracker::Limits;
 use crate::firewall::record::{RecordedStep, Recorder, World};
 use crate::state::journal::BanJournal;
 use nix::errno::Errno;
@@ -95,7 +101,7 @@ impl JudgeHost {
     }
 
     fn lines(&mut self, lines: &str) {
-        let item = Item::Block { lines: lines.as_bytes(), live: true, attested: true };
+        let item = Item::Block { lines: lines.as_bytes(), time: LineTime::Now, attested: true };
         self.judge.take(self.now, 1, item);
         self.judge.commit(self.now);
     }
@@ -172,6 +178,28 @@ fn what_a_ban_was_for_does_not_count_again_though_the_ban_is_over() {
     }
     host.fails("192.0.2.1", 3);
     assert!(host.drops("192.0.2.1"), "what comes then counts");
+}
+
+#[test]
+fn the_process_that_reads_lines_accuses_only_by_rules_that_read() {
+    let mut host = JudgeHost::new("", "", &["198.51.100.0/24"]);
+    let offence = |addr: &str, rule, excess: Option<Excess>| Offence {
+        source: addr.parse().unwrap(),
+        rule,
+        hits: 3,
+        wide: None,
+        excess: excess.map(Box::new),
+        line: "x".into(),
+    };
+    let excess = Excess { reason: "much".into(), requests: 9, detect: false, bantime: Some(Span::Permanent) };
+    let mut accuse = |one, evidence| host.judge.accused(host.now, one, evidence).is_ok();
+    assert!(!accuse(offence("192.0.2.1/32", 1, None), Evidence::Attested), "there is no such rule");
+    assert!(!accuse(offence("192.0.2.1/32", 0, Some(excess)), Evidence::Attested), "it counts no requests");
+    assert!(accuse(offence("192.0.2.2/32", 0, None), Evidence::Hearsay));
+    assert!(accuse(offence("198.51.100.7/32", 0, None), Evidence::Attested));
+    host.judge.commit(host.now);
+    assert_eq!(host.banned(), [("192.0.2.2".to_owned(), Some(3600))], "who is exempt stays so");
+    assert!(host.judge.decider.policies[0].is_hearsay(host.now.mono));
 }
 
 #[test]
@@ -267,9 +295,9 @@ fn damage_is_repaired_with_everything_that_was_in_force() {
     host.world.borrow_mut().steps.clear();
     // The kernel refuses the first try.
     host.world.borrow_mut().refuse.push(Errno::ENOBUFS);
-    assert!(!host.judge.repair(host.now.wall, Damage::Table));
+    assert_eq!(host.judge.repair(host.now.wall, Damage::Table), Repair::Failed);
     assert!(!host.world.borrow().has_table());
-    assert!(host.judge.repair(host.now.wall, Damage::Table));
+    assert_eq!(host.judge.repair(host.now.wall, Damage::Table), Repair::Done);
     let steps = host.world.borrow().steps.clone();
     assert!(matches!(steps[..], [RecordedStep::Made(1), RecordedStep::Banned(..)]), "{steps:?}");
     assert!(host.drops("192.0.2.1"));
@@ -291,7 +319,7 @@ fn who_is_unbanned_begins_anew() {
     host.fails("192.0.2.1", 3);
     let addr = range("192.0.2.1");
     host.judge.enforcer.unban(host.now.wall, &[addr], &mut |e| panic!("{e}")).unwrap();
-    host.judge.unbanned(host.now, (Some(&addr), WhichBans::Timed), true);
+    host.judge.unbanned(host.now, (Some(&addr), WhichBans::Timed), Unbanned::Banned);
     assert!(!host.drops("192.0.2.1"));
     host.fails("192.0.2.1", 2);
     assert!(!host.drops("192.0.2.1"), "what was counted before is forgotten");
@@ -314,7 +342,7 @@ fn a_ban_made_before_an_unban_is_heard_of_does_not_outlast_it() {
         host.fails("192.0.2.1", 3);
         host.fails("192.0.2.2", 3);
         assert!(host.drops("192.0.2.1"));
-        host.judge.unbanned(host.now, (named, WhichBans::Timed), true);
+        host.judge.unbanned(host.now, (named, WhichBans::Timed), Unbanned::Banned);
         assert!(!host.drops("192.0.2.1"));
         assert_eq!(host.drops("192.0.2.2"), named.is_some(), "who was not named stays banned");
         // Neither the kernel nor the journal has it.
@@ -339,7 +367,7 @@ fn a_ban_by_hand_after_an_unban_outlasts_what_the_daemon_hears_of_it() {
         let ban = Ban::for_packets(whom, Span::Secs(86_400), "", 0);
         let now = host.now;
         host.judge.enforcer.ban(now.wall, &[ban], Repeat::Prolongs, &mut |_, _| (), &mut |e| panic!("{e}"));
-        host.judge.unbanned(now, (named, WhichBans::Timed), true);
+        host.judge.unbanned(now, (named, WhichBans::Timed), Unbanned::Banned);
         host.judge.remember_unban(now.wall, (named, WhichBans::Timed), true);
         let others = named.is_some() && bans.end > 2;
         for again in 0..2 {

@@ -6,6 +6,7 @@ use super::{RING, Sources, Wants};
 use crate::base::build_part::BuildPart;
 use crate::base::bytes::of_path;
 use crate::base::clock::Mono;
+use crate::control::proto::Sight;
 use crate::input::{Shown, Tags, kmsg};
 
 /// Milliseconds for which a rule sees nothing before that is told.
@@ -149,6 +150,16 @@ impl Sources {
             Some((path, count)) => format!("{none} ({})", and_more(&Shown(path), count)),
             None => none.to_owned(),
         })
+    }
+
+    /// Whether a rule sees something, what `source=auto` has become for it, and what it sees, or why nothing.
+    pub(in crate::daemon) fn seen(&self, now: Mono, tag: Tags) -> (Sight, &'static str, String) {
+        let (sight, text) = match self.sight(now, tag) {
+            Ok(what) => (Sight::Sees, what),
+            Err(why) if self.waits(tag) => (Sight::Waits, why),
+            Err(why) => (Sight::Blind, why),
+        };
+        (sight, self.kind(now, tag).unwrap_or(""), text)
     }
 
     /// What `source=auto` has become for a rule, in a word; `None` while nothing is found.

@@ -23,8 +23,18 @@ fn limits(rules: &[(u32, u32)]) -> Vec<Limits> {
 
 fn listed(t: &Tracker, now: u64) -> Vec<(u16, String, u32, u64)> {
     let mut all = Vec::new();
-    t.for_each(Mono(now), &mut |rule, addr, count, last| all.push((rule, addr.to_string(), count, last.0)));
+    t.for_each(Mono(now), None, &mut |rule, addr, count, last| {
+        all.push((rule, addr.to_string(), count, last.0))
+    });
     all.sort();
+    for one in &all {
+        let (mut found, addr) = (false, one.1.parse().unwrap());
+        let each = &mut |rule, addr: IpNet, count, last: Mono| {
+            found |= (rule, addr.to_string(), count, last.0) == *one;
+        };
+        t.for_each(Mono(now), Some(addr), each);
+        assert!(found, "{one:?} is found by itself");
+    }
     all
 }
 

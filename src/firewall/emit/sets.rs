@@ -34,7 +34,7 @@ impl ElementForm {
         if self == ElementForm::Single { other } else { self }
     }
 
-    fn flags(self) -> i32 {
+    pub(super) fn flags(self) -> i32 {
         match self {
             ElementForm::Single => 0,
             ElementForm::Ranges => libc::NFT_SET_INTERVAL,

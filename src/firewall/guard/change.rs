@@ -46,6 +46,11 @@ impl Guard {
                     continue;
                 }
             };
+            if self.shape.is_some() {
+                batch
+                    .iter()
+                    .for_each(|ban| self.contents.note(ban.scope.set(ban.kind(made), ban.addr.family())));
+            }
             let numbered = || batch.iter().enumerate().map(|(at, ban)| (first + at, ban));
             let mut hosts: Vec<_> = numbered().filter(|(_, ban)| ban.kind(made) == SetKind::Hosts).collect();
             let covered = self.covered(&mut hosts, repeat, report);

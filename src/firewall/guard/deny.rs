@@ -11,6 +11,7 @@ use super::{BATCH_BUFFER, Guard, TABLE, room};
 use crate::ban::{Doing, Failure, ListForm, ListId, ListMembers};
 use crate::base::name::Name;
 use crate::base::range::{AddrKey, Family, Range};
+use crate::firewall::contents::Fill;
 use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::{ELEMENTS_MAX, Optional, SetSpec};
 use crate::firewall::nft::{NftRule, msg, query, rule_attr};
@@ -44,12 +45,20 @@ pub struct DenySet {
     pub label: String,
     /// The rule that looks it up; without one it is not in force: somebody is filling it, or died over it.
     pub(in crate::firewall) rule: Option<(Name, u64)>,
+    /// Whether others have emptied it: nobody puts an empty one in force.
+    pub(in crate::firewall) fill: Fill,
 }
 
 impl DenySet {
-    /// Whether packets are looked up in it.
+    /// Whether packets are looked up in it, and some are found.
     #[must_use]
     pub fn in_force(&self) -> bool {
+        self.is_asked() && self.fill == Fill::Some
+    }
+
+    /// Whether packets are looked up in it.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
         self.rule.is_some()
     }
 
@@ -78,7 +87,7 @@ impl Guard {
     /// # Errors
     /// The system call or the kernel's error.
     pub fn deny_sets(&mut self) -> Result<Vec<DenySet>, Failure> {
-        let mut sets: Vec<DenySet> = Vec::new();
+        let (mut sets, mut counts) = (Vec::<DenySet>::new(), Vec::new());
         query::sets(&mut self.socket, &TABLE, &mut |set| {
             if let (Some(name), Some(id)) = (Name::new(set.name), read_comment(set.comment))
                 && is_name(set.name)
@@ -89,7 +98,8 @@ impl Guard {
                     _ => ListMembers::Networks,
                 };
                 let label = read_label(set.comment).to_owned();
-                sets.push(DenySet { name, id, members, label, rule: None });
+                sets.push(DenySet { name, id, members, label, rule: None, fill: Fill::Some });
+                counts.push(set.count);
             }
         })?;
         let ask = |buf: &mut crate::sys::nlattr::MsgBuf| buf.attr_str(rule_attr::TABLE, TABLE.name.as_str());
@@ -102,6 +112,9 @@ impl Guard {
             let set = sets.iter_mut().find(|s| Some(s.name.as_str()) == looked_up);
             set.into_iter().for_each(|set| set.rule = Some((chain, handle)));
         })?;
+        for (set, count) in sets.iter_mut().zip(counts).filter(|(set, _)| set.is_asked()) {
+            set.fill = self.fill_of(set.name, count)?;
+        }
         Ok(sets)
     }
 
@@ -182,7 +195,7 @@ impl Guard {
     /// # Errors
     /// What the kernel refused; then nothing has changed.
     pub fn deny_swap(&mut self, all: &[DenySet], new: &[Filling], list: u64) -> Result<(), Failure> {
-        let old = || all.iter().filter(|s| s.id.list == list && s.in_force());
+        let old = || all.iter().filter(|s| s.id.list == list && s.is_asked());
         for (chain, handle) in old().filter_map(|s| s.rule) {
             self.txn.delete_rule(&chain, handle);
         }

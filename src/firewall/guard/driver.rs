@@ -1,12 +1,12 @@
 #![forbid(unsafe_code)]
 //! The guard as a backend: what the seam calls its parts.
 
-use super::{DenySet, Filling, Flood, Guard, NewSourceReports, Scan, TableState, room};
+use super::{DenySet, Filling, Flood, Guard, NewSourceReports, Scan, SetKind, TableState, room};
 use crate::ban::{
     AllowEntry, Allowed, Ban, BanEntry, BanReport, Capabilities, Capability, Damage, Failure, GuardState,
     Health, ListForm, ListId, Options, Repeat, Scanner, Scope, Shortage, Standing,
 };
-use crate::ban::{Pardon, WhichBans};
+use crate::ban::{Pardon, Unseen, WhichBans};
 use crate::base::clock::Wall;
 use crate::base::range::Range;
 use crate::firewall::backend::{Bans, Guards, Keeper, Lists, View};
@@ -102,6 +102,10 @@ impl Lists for Guard {
 
     fn deny_sets(&mut self) -> Result<Vec<DenySet>, Failure> {
         Guard::deny_sets(self)
+    }
+
+    fn deny_has(&mut self, set: &DenySet, ranges: &[Range]) -> Result<Vec<usize>, Failure> {
+        self.having(&set.name, set.family(), ranges)
     }
 
     fn deny_open(&mut self, id: ListId, form: ListForm, size: u32, label: &str) -> Result<Filling, Failure> {
@@ -205,6 +209,10 @@ impl Guards for Guard {
         Guard::scanned_ports(self, scanners)
     }
 
+    fn report_again(&mut self, whom: Option<&[Unseen]>) -> Result<(), Failure> {
+        Guard::report_again(self, whom)
+    }
+
     fn wants_open_ports(&self) -> bool {
         Guard::wants_open_ports(self)
     }
@@ -247,11 +255,22 @@ impl Keeper for Guard {
         Guard::check(self)
     }
 
+    fn may_lack(&self, addr: &Range, scope: &Scope) -> bool {
+        SetKind::ALL.iter().any(|kind| self.contents.is_emptied(scope.set(*kind, addr.family())))
+    }
+
+    fn forget_lacks(&mut self) {
+        self.contents.forget_emptied();
+    }
+
     fn rebuild(&mut self) -> Result<GuardState, Failure> {
         Guard::rebuild(self).map(GuardState::from)
     }
 
-    fn repair(&mut self, _: Damage) -> Result<GuardState, Failure> {
+    fn repair(&mut self, damage: Damage) -> Result<GuardState, Failure> {
+        if damage <= Damage::Emptied {
+            return Guard::ensure(self).map(GuardState::from);
+        }
         self.invalidate();
         Guard::rebuild(self).map(GuardState::from)
     }

@@ -15,8 +15,17 @@ use crate::firewall::nft::{msg, query, rule_attr};
 use crate::sys::clock;
 use crate::sys::nlattr::{MsgBuf, attr, text};
 
+/// Addresses of a range that are asked about one by one: a network of 24 bits. More are looked for among all
+/// that a set has.
+const FEW: u128 = 256;
+
+fn has_few(range: &Range) -> bool {
+    let (first, last) = range.numbers();
+    last - first < FEW
+}
+
 impl Guard {
-    /// Calls `each` for the bans in force that meet a range. Only one of several addresses is looked for
+    /// Calls `each` for the bans in force that meet a range. One of more than a few addresses is looked for
     /// among all.
     ///
     /// # Errors
@@ -38,25 +47,11 @@ impl Guard {
         (set, kind): (&Name, SetKind),
         range: &Range,
     ) -> Result<Vec<ListedBan>, Failure> {
-        let mut keys = vec![*range];
-        if kind != SetKind::Networks {
-            // Sets of hosts have addresses of IPv4, prefixes of IPv6, and addresses that count alone.
-            let prefix = prefix_of(range, made.ipv6_prefix).filter(|key| *key != *range);
-            let counts_alone = kind == SetKind::Scans && range.family() == Family::V6;
-            let is_wide = range.first() != range.last() && (prefix.is_some() || counts_alone);
-            keys.extend(prefix);
-            if is_wide || !keys.iter().any(|key| super::kind(key, made.ipv6_prefix) == SetKind::Hosts) {
-                let mut all = self.all_of(made, set, kind)?;
-                all.retain(|found| found.addr.meets(range));
-                return Ok(all);
-            }
-        } else if range.first() != range.last() || self.in_interval(set, range)? {
+        let Some(keys) = self.keys_in(made, (set, kind), range)? else {
             let mut all = self.all_of(made, set, kind)?;
             all.retain(|found| found.addr.meets(range));
             return Ok(all);
-        } else {
-            return Ok(Vec::new());
-        }
+        };
         let mut all = Vec::new();
         for addr in keys {
             query::element(&mut self.socket, &TABLE, set, addr.key().bytes(), &mut |e| {
@@ -68,10 +63,35 @@ impl Guard {
         Ok(all)
     }
 
-    /// Whether a set of intervals has the first address of a range.
-    fn in_interval(&mut self, set: &Name, range: &Range) -> Result<bool, Failure> {
-        let key = Range::from(range.first()).key();
-        Ok(!query::present(&mut self.socket, &TABLE, set, &[key.bytes()])?.is_empty())
+    /// The keys under which a set may have something of a range; none if all that it has must be looked at.
+    fn keys_in(
+        &mut self,
+        made: TableState,
+        (set, kind): (&Name, SetKind),
+        range: &Range,
+    ) -> Result<Option<Vec<Range>>, Failure> {
+        if kind == SetKind::Networks {
+            let is_none = has_few(range) && self.addresses_in(set, range)?.is_empty();
+            return Ok(is_none.then(Vec::new));
+        }
+        if range.family() == Family::V4 {
+            return has_few(range).then(|| self.addresses_in(set, range)).transpose();
+        }
+        // There are prefixes, and addresses that count alone.
+        let prefix = prefix_of(range, made.ipv6_prefix).filter(|key| *key != *range);
+        let is_wide = range.first() != range.last() && (prefix.is_some() || kind == SetKind::Scans);
+        let keys: Vec<Range> = [*range].into_iter().chain(prefix).collect();
+        let has_key = keys.iter().any(|key| super::kind(key, made.ipv6_prefix) == SetKind::Hosts);
+        Ok((has_key && !is_wide).then_some(keys))
+    }
+
+    /// Which addresses of a range a set has.
+    fn addresses_in(&mut self, set: &Name, range: &Range) -> Result<Vec<Range>, Failure> {
+        let (first, last) = range.numbers();
+        let all = (first..=last).filter_map(|n| Range::of_numbers(range.family(), (n, n)));
+        let addresses: Vec<Range> = all.collect();
+        let found = self.having(set, range.family(), &addresses)?;
+        Ok(found.into_iter().filter_map(|at| addresses.get(at).copied()).collect())
     }
 
     /// Packets that the rules which drop have counted since they were made.

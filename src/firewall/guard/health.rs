@@ -5,11 +5,15 @@
 //! some 8 kB for each element of each transaction, of everybody, until it is through.
 
 use super::deny::looked_up;
-use super::layout::DENY;
+use super::layout::{DENY, allow_set, allow_timed_set};
 use super::{Guard, TABLE, deny};
 use crate::ban::{Damage, Failure, Health, RuleTables};
+use crate::base::name::Name;
+use crate::base::range::Family;
+use crate::firewall::contents::Fill;
 use crate::firewall::nft::{TableId, msg, query, rule_attr};
 use crate::firewall::tables;
+use crate::sys::clock;
 use crate::sys::nlattr::{MsgBuf, attr, be64, text};
 
 const TABLE_NAME: u16 = 1;
@@ -38,7 +42,13 @@ pub(super) struct Shape {
     lists: Vec<(u64, u64)>,
     /// Of the rule set.
     loaded: LoadedTables,
+    /// What there is in sets of bans and of the allow list. This is no part of what it is like when it is
+    /// whole.
+    fills: Vec<(Name, Fill)>,
 }
+
+/// A deny list that there is a set of: the name of the set, and the list.
+type DeniedSet = (String, u64);
 
 /// The tables of the rule set. A rule set is loaded with new ones: whoever takes that for frames alone has
 /// not loaded another.
@@ -78,8 +88,9 @@ impl Guard {
     /// Takes the table for whole as it is now. `false`: others have changed the ruleset since it was made.
     pub(super) fn settle(&mut self) -> Result<bool, Failure> {
         let known = self.txn.generation();
-        let shape = self.find()?;
+        let mut shape = self.find()?;
         let now = query::generation(&mut self.socket)?;
+        self.look_into(&mut shape);
         self.shape = Some(shape);
         self.txn.follow(now);
         Ok(known == now || known == 0)
@@ -101,7 +112,12 @@ impl Guard {
             shape = self.find()?;
             health = shape.since(self.shape.as_ref().unwrap_or(&shape));
         }
+        health.allow_lost = self.has_lost_allowed(&shape);
+        self.look_into(&mut shape);
         if health.damage == Damage::None {
+            if self.contents.has_emptied() {
+                health.damage = Damage::Emptied;
+            }
             if health.rules == RuleTables::WithoutFrames {
                 shape.loaded.frames = FrameTable::Lost;
             }
@@ -109,6 +125,24 @@ impl Guard {
         }
         self.txn.follow(generation);
         Ok(health)
+    }
+
+    /// Takes in what there is in sets of bans.
+    fn look_into(&mut self, shape: &mut Shape) {
+        let fills = std::mem::take(&mut shape.fills).into_iter();
+        fills
+            .filter(|(set, _)| set.as_str().starts_with("ban"))
+            .for_each(|(set, fill)| self.contents.look(set, fill));
+    }
+
+    /// Whether a set of the allow list is empty, and is not to be.
+    fn has_lost_allowed(&self, shape: &Shape) -> bool {
+        let Some(allowed) = self.allow.kept() else { return false };
+        let is_empty = |set: Name| shape.fills.contains(&(set, Fill::Empty));
+        Family::ALL.into_iter().any(|family| {
+            is_empty(allow_set(family)) && allowed.has_for_good(family)
+                || is_empty(allow_timed_set(family)) && allowed.has_for_a_time(family, clock::wall())
+        })
     }
 
     fn find(&mut self) -> Result<Shape, Failure> {
@@ -139,25 +173,45 @@ impl Guard {
         Ok(shape)
     }
 
-    /// Notes the sets, and gives those of deny lists: their names and lists.
-    fn find_sets(&mut self, shape: &mut Shape) -> Result<Vec<(String, u64)>, Failure> {
-        let shared = std::cell::RefCell::new((shape, Vec::new()));
+    /// Notes the sets, and gives those of deny lists that have entries: their names and lists.
+    fn find_sets(&mut self, shape: &mut Shape) -> Result<Vec<DeniedSet>, Failure> {
+        let shared = std::cell::RefCell::new((&mut *shape, Vec::new(), Vec::new()));
         let mut again = || {
-            let (shape, denied) = &mut *shared.borrow_mut();
+            let (shape, denied, counts) = &mut *shared.borrow_mut();
             shape.sets.clear();
             denied.clear();
+            counts.clear();
         };
         query::sets_once(&mut self.socket, &TABLE, &mut again, &mut |set| {
-            let (shape, denied) = &mut *shared.borrow_mut();
+            let (shape, denied, counts) = &mut *shared.borrow_mut();
+            let is_counted = ["ban", "allow", "deny"].iter().any(|what| set.name.starts_with(what));
+            counts.extend(Name::new(set.name).filter(|_| is_counted).map(|name| (name, set.count)));
             match deny::read_comment(set.comment) {
                 Some(id) if deny::is_name(set.name) => denied.push((set.name.to_owned(), id.list)),
                 _ => note(&mut shape.sets, set.handle),
             }
         })?;
-        Ok(shared.into_inner().1)
+        let (_, mut denied, counts) = shared.into_inner();
+        for (name, count) in counts {
+            let fill = self.fill_of(name, count)?;
+            match denied.iter().position(|(denied, _): &DeniedSet| denied == name.as_str()) {
+                Some(at) if fill == Fill::Empty => drop(denied.swap_remove(at)),
+                Some(_) => {}
+                None => shape.fills.push((name, fill)),
+            }
+        }
+        Ok(denied)
     }
 
-    fn find_rules(&mut self, denied: &[(String, u64)], shape: &mut Shape) -> Result<(), Failure> {
+    /// Whether a set has elements; older kernels do not count them.
+    pub(super) fn fill_of(&self, set: Name, count: Option<u32>) -> Result<Fill, Failure> {
+        match count {
+            None if query::is_empty(&TABLE, &set)? => Ok(Fill::Empty),
+            count => Ok(Fill::from(count)),
+        }
+    }
+
+    fn find_rules(&mut self, denied: &[DeniedSet], shape: &mut Shape) -> Result<(), Failure> {
         let ask = |buf: &mut MsgBuf| buf.attr_str(rule_attr::TABLE, TABLE.name.as_str());
         let shape = std::cell::RefCell::new(shape);
         let mut again = || {
@@ -203,7 +257,7 @@ impl Shape {
             Damage::None
         };
         let lists_lost = damage < Damage::Table && !contains(&lists(self), &lists(previous));
-        Health { damage, lists_lost, rules: self.loaded.since(previous.loaded) }
+        Health { damage, lists_lost, allow_lost: false, rules: self.loaded.since(previous.loaded) }
     }
 }
 

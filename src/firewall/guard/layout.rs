@@ -311,7 +311,8 @@ impl Guard {
 
 /// The scope and kind of a set of bans of some ports, by its comment and flags.
 pub(super) fn read_scope(set: &query::SetInfo<'_>) -> Option<(Scope, SetKind)> {
-    let scope = Scope::read(set.comment.strip_prefix("ports ")?)?;
+    let ports = set.comment.strip_prefix("ports ")?;
+    let scope = Scope::read(&[ports, set.more].concat())?;
     let networks = set.flags & libc::NFT_SET_INTERVAL.cast_unsigned() != 0;
     Some((scope, if networks { SetKind::Networks } else { SetKind::Hosts }))
 }

@@ -44,6 +44,7 @@ pub(super) use seen::{NOTED, RATE as NEWS_RATE};
 
 use crate::ban::{AllowSource, Capabilities, Capability, Doing, Failure, Options};
 use crate::base::name::Name;
+use crate::firewall::contents::Contents;
 use crate::firewall::nft::parts::{self, KernelParts};
 use crate::firewall::nft::{Txn, TxnError, query};
 use crate::firewall::tables::GUARD as TABLE;
@@ -146,6 +147,8 @@ pub struct Guard {
     /// Sets that were not empty when that was last looked at: whether they are by now is not worth another
     /// look.
     filled: Vec<Name>,
+    /// Those of bans that hold something, for who keeps an eye on them.
+    contents: Contents,
     made: Option<TableState>,
     /// The sets of some ports that are known to be there.
     scopes: Scopes,
@@ -180,6 +183,7 @@ impl Guard {
             txn,
             listeners: Listeners::default(),
             filled: Vec::new(),
+            contents: Contents::default(),
             made: None,
             scopes: Vec::new(),
             recreated: false,

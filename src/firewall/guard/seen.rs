@@ -11,12 +11,12 @@ use super::layout::{allow_set, allow_timed_set};
 use super::scan::{PRIORITY_MANGLE, push_interface, share, stamp};
 use super::words::{end, key_type, push_key, push_meta, push_source, sources};
 use super::{Guard, TableState};
-use crate::ban::{Alarm, BOGONS, Capabilities, Capability, Options, SeenOptions};
+use crate::ban::{Alarm, BOGONS, Capabilities, Capability, Failure, Options, SeenOptions, Unseen};
 use crate::base::name::{IfName, Name};
 use crate::base::range::{Family, Range};
 use crate::firewall::alarm::{NEWS, SNAPLEN};
 use crate::firewall::nft::NftRule;
-use crate::firewall::nft::elem::Timeout;
+use crate::firewall::nft::elem::{Elem, Timeout};
 use crate::firewall::nft::expr::{self, Cmp, NftVerdict, PayloadBase, REG};
 use crate::firewall::nft::{Hook, Optional, SetSpec};
 use ipnet::IpNet;
@@ -124,6 +124,30 @@ impl Feature for NewSourceReports {
 }
 
 impl Guard {
+    /// Has these reported again when they come again, each after its time; `None` is everybody.
+    ///
+    /// # Errors
+    /// The system call or the kernel's error.
+    pub fn report_again(&mut self, whom: Option<&[Unseen]>) -> Result<(), Failure> {
+        if !self.made.is_some_and(|made| made.has(&NewSourceReports)) {
+            return Ok(());
+        }
+        let Some(whom) = whom else {
+            Family::ALL.iter().for_each(|&family| self.txn.flush_set(&seen_set(family)));
+            return Ok(self.txn.commit(&mut self.socket)?);
+        };
+        // What was noted keeps its time: what is added can be deleted without an error, and added anew.
+        for adds in [true, false, true] {
+            for Unseen { who, after } in whom {
+                let (set, key) = (seen_set(who.family()), who.key());
+                let timeout = if adds { Timeout::Ms(u64::from(*after).max(1) * 1000) } else { Timeout::None };
+                let elem = Elem { key: key.bytes(), end: None, timeout, comment: "" };
+                if adds { self.txn.add_elem(&set, &elem) } else { self.txn.delete_elem(&set, &elem) }
+            }
+        }
+        Ok(self.txn.commit(&mut self.socket)?)
+    }
+
     fn seen_rule(&mut self, chain: &Name, rule: &NftRule) {
         self.txn.add_rule(chain, rule, Optional::Part(Capability::NewSources));
     }

@@ -37,7 +37,12 @@ impl Guard {
     }
 
     /// Which of the ranges begin with an address that a set has.
-    fn having(&mut self, set: &Name, family: Family, ranges: &[Range]) -> Result<Vec<usize>, Failure> {
+    pub(super) fn having(
+        &mut self,
+        set: &Name,
+        family: Family,
+        ranges: &[Range],
+    ) -> Result<Vec<usize>, Failure> {
         let (numbers, keys): (Vec<usize>, Vec<AddrKey>) = (0..)
             .zip(ranges)
             .filter(|(_, range)| range.family() == family)

@@ -86,6 +86,9 @@ impl Code {
                 "this kernel lacks ip_set: load it (OpenWrt: kmod-ipt-ipset)"
             }
             4096.. => return format!("error {} of ip_set", self.0),
+            code if code == Errno::EPERM as i32 => {
+                return [&strerror(Errno::EPERM), crate::firewall::nft::ROOT].concat();
+            }
             code => return strerror(Errno::from_raw(code)),
         };
         own.to_owned()
@@ -316,4 +319,16 @@ fn lost(doing: Doing, set: &str, e: Lost) -> Failure {
         Lost::Sys(_, errno) => errno,
     };
     Failure::new(doing, errno, format!("ip_set {set}: {}", std::io::Error::from(e)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_is_told_what_it_takes() {
+        let words = Code(Errno::EPERM as i32).words();
+        assert!(words.contains("run it as root (CAP_NET_ADMIN"), "{words}");
+        assert!(!Code(Errno::ENOMEM as i32).words().contains("root"));
+    }
 }

@@ -5,7 +5,7 @@
 use super::driver::NO_IPV6;
 use super::elems::{self, Held, host_key, net_elems, nets, plain};
 use super::text::{Plan, set_name};
-use super::{Fallback, Mark, ban_set, number_of, restore, write_scope};
+use super::{Fallback, Mark, number_of, restore, write_scope};
 use crate::ban::{
     Ban, BanEntry, BanOutcome, BanReport, Capabilities, Doing, Failure, Repeat, Scope, Standing, meet,
 };
@@ -13,7 +13,7 @@ use crate::base::net::offender;
 use crate::base::range::{Family, Range};
 use crate::firewall::guard::{SetKind, kind};
 use crate::firewall::ipset::DoneBefore;
-use crate::firewall::ipset::message::{Command, Elem, Found};
+use crate::firewall::ipset::message::{Command, Elem, Found, SetSpec};
 use crate::sys::clock;
 use nix::errno::Errno;
 use std::cell::RefCell;
@@ -49,6 +49,10 @@ impl Fallback {
         report: BanReport<'_>,
     ) {
         let all = || batch.iter().enumerate().map(|(at, ban)| (first + at, ban));
+        if self.is_watched() {
+            let set = |ban: &Ban<'_>| ban.scope.set(kind_of(&ban.addr, mark.ipv6_prefix), ban.addr.family());
+            batch.iter().for_each(|ban| self.contents.note(set(ban)));
+        }
         let is_open = |(_, ban): &(usize, &Ban<'_>)| mark.is_open(ban.addr.family());
         if all().any(|one| is_open(&one)) {
             let why = Failure::new(Doing::Change, Errno::EOPNOTSUPP, ["this kernel ", NO_IPV6].concat());
@@ -94,6 +98,8 @@ impl Fallback {
 
     /// Makes the sets of a scope, and the rules that ask them.
     fn add_scope(&mut self, mark: Mark, scope: &Scope, kind: SetKind) -> Result<(), Failure> {
+        let written = write_scope(scope, kind);
+        super::fits(&written)?;
         for family in Family::ALL {
             self.make_bans(scope, kind, family, mark.ipv6_prefix)?;
         }
@@ -107,7 +113,7 @@ impl Fallback {
                 restore::restore_via(family, &[plan.scope(family, scope, kind)], via)?;
             }
         }
-        self.register(number_of(scope.set(kind, Family::V4)), &write_scope(scope, kind))?;
+        self.register(number_of(scope.set(kind, Family::V4)), &written)?;
         self.scopes.push((scope.clone(), kind));
         self.settle()
     }
@@ -393,23 +399,38 @@ impl Fallback {
                 )?;
                 for held in all.into_inner() {
                     let ban = held.standing.ban(held.range, &scope);
-                    let comment = elems::comment(&ban, now);
-                    let elems = match kind {
-                        SetKind::Networks => {
-                            net_elems(&[held.range], Some(elems::timeout(ban.time)), &comment)
-                        }
-                        _ => vec![host_elem(&ban, &comment)],
-                    };
-                    self.add(&set, &elems)?;
+                    self.add(&set, &held_elems(&ban, kind, &elems::comment(&ban, now)))?;
                 }
             }
         }
         Ok(())
     }
 
+    /// Puts a set with the same bans in the place of one that is made in another way.
+    pub(super) fn replace_bans(
+        &mut self,
+        wanted: &SetSpec<'_>,
+        scope: &Scope,
+        (kind, prefix): (SetKind, u8),
+    ) -> Result<(), Failure> {
+        let (now, held) = (clock::wall(), self.all_held(wanted.name, kind, prefix)?);
+        let bans: Vec<Ban<'_>> = held.iter().map(|held| held.standing.ban(held.range, scope)).collect();
+        let comments: Vec<String> = bans.iter().map(|ban| elems::comment(ban, now)).collect();
+        let all = bans.iter().zip(&comments).flat_map(|(ban, comment)| held_elems(ban, kind, comment));
+        self.replace(wanted, &all.collect::<Vec<_>>())
+    }
+
     /// Whether rules ask for bans.
     pub(super) fn asks(&mut self, family: Family) -> Result<bool, Failure> {
-        Ok(self.references(&ban_set(family))? > 0)
+        Ok(!self.jumps(family)?.contains(&0))
+    }
+}
+
+/// A ban as its set has it.
+fn held_elems<'e>(ban: &Ban<'_>, kind: SetKind, comment: &'e str) -> Vec<Elem<'e>> {
+    match kind {
+        SetKind::Networks => net_elems(&[ban.addr], Some(elems::timeout(ban.time)), comment),
+        _ => vec![host_elem(ban, comment)],
     }
 }
 

@@ -6,11 +6,11 @@ use crate::ban::{
     AllowEntry, Allowed, Ban, BanEntry, BanReport, Capability, Damage, Failure, GuardState, Health, ListForm,
     ListId, Options, Repeat, Scanner, Scope, Shortage, Standing,
 };
-use crate::ban::{Pardon, WhichBans};
+use crate::ban::{Pardon, Unseen, WhichBans};
 use crate::base::clock::Wall;
 use crate::base::range::{Family, Range};
 use crate::firewall::backend::{Bans, DenySet, Filling, Guards, Keeper, Lists, View};
-use crate::firewall::guard::room;
+use crate::firewall::guard::{SetKind, room};
 use std::path::Path;
 
 /// What is said of what it lacks.
@@ -51,6 +51,10 @@ pub(super) const NO_IPV6: &str = "cannot drop packets of IPv6 (it lacks ip6_tabl
 impl View for Fallback {
     fn state(&mut self) -> Result<Option<GuardState>, Failure> {
         Ok(self.look()?.map(GuardState::from))
+    }
+
+    fn name(&self) -> &'static str {
+        "iptables"
     }
 
     fn place(&self) -> &'static str {
@@ -104,6 +108,10 @@ impl View for Fallback {
         Ok(())
     }
 
+    fn dropped(&mut self) -> Result<Option<u64>, Failure> {
+        self.count_drops()
+    }
+
     fn denied(&mut self, ranges: &[Range]) -> Result<Vec<Vec<String>>, Failure> {
         self.denied_by(ranges)
     }
@@ -118,6 +126,10 @@ impl Lists for Fallback {
 
     fn deny_sets(&mut self) -> Result<Vec<DenySet>, Failure> {
         self.lists()
+    }
+
+    fn deny_has(&mut self, set: &DenySet, ranges: &[Range]) -> Result<Vec<usize>, Failure> {
+        self.having(set, ranges)
     }
 
     fn deny_open(&mut self, id: ListId, form: ListForm, size: u32, label: &str) -> Result<Filling, Failure> {
@@ -216,6 +228,10 @@ impl Guards for Fallback {
         self.find_ports(scanners)
     }
 
+    fn report_again(&mut self, whom: Option<&[Unseen]>) -> Result<(), Failure> {
+        self.forget_seen(whom)
+    }
+
     fn wants_open_ports(&self) -> bool {
         self.has_ports() && self.mark.is_some_and(|mark| mark.lacks.has(Capability::Sockets))
     }
@@ -254,7 +270,18 @@ impl Keeper for Fallback {
         Fallback::rebuild(self).map(GuardState::from)
     }
 
-    fn repair(&mut self, _: Damage) -> Result<GuardState, Failure> {
+    fn may_lack(&self, addr: &Range, scope: &Scope) -> bool {
+        SetKind::ALL.iter().any(|kind| self.contents.is_emptied(scope.set(*kind, addr.family())))
+    }
+
+    fn forget_lacks(&mut self) {
+        self.contents.forget_emptied();
+    }
+
+    fn repair(&mut self, damage: Damage) -> Result<GuardState, Failure> {
+        if damage <= Damage::Emptied {
+            return Fallback::ensure(self).map(GuardState::from);
+        }
         self.mark = None;
         Fallback::rebuild(self).map(GuardState::from)
     }

@@ -5,7 +5,7 @@ use super::elems::{Held, host_key, plain};
 use super::packets::{self, Class, FLOOD, NEW, Parts, SCAN};
 use super::{Fallback, Mark, OURS, OURS_LIST, elems, rules, spec};
 use crate::ban::Pardon;
-use crate::ban::{BOGONS, Ban, Capabilities, Capability, Failure, PORT_MEMORY, Scanner, Standing};
+use crate::ban::{BOGONS, Ban, Capabilities, Capability, Failure, PORT_MEMORY, Scanner, Standing, Unseen};
 use crate::base::clock::Span;
 use crate::base::net::{SINGLE, prefix};
 use crate::base::range::{Family, Range, merge};
@@ -157,7 +157,28 @@ impl Fallback {
             ("flood_new", false),
         ] {
             for class in ['4', '6', 's'].into_iter().filter(|class| by_limit || other && *class == '6') {
-                self.sets.about(Command::Flush, &name(base, class), None)?;
+                self.about_ours(Command::Flush, &name(base, class))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has these reported again as new sources, or everybody.
+    pub(super) fn forget_seen(&mut self, whom: Option<&[Unseen]>) -> Result<(), Failure> {
+        if self.mark.is_none_or(|mark| packets::parts(&self.options, mark.lacks) & NEW == 0) {
+            return Ok(());
+        }
+        for class in ['4', '6', 's'] {
+            let set = name("seen", class);
+            let Some(whom) = whom else {
+                self.about_ours(Command::Flush, &set)?;
+                continue;
+            };
+            let mine = whom.iter().filter(|one| self.class_of(&one.who) == class);
+            let elem = |one: &Unseen| Elem { timeout: Some(one.after.max(1)), ..plain(host_key(&one.who)) };
+            let elems: Vec<Elem<'_>> = mine.map(elem).collect();
+            if !elems.is_empty() {
+                self.add_all(&set, &elems)?;
             }
         }
         Ok(())
@@ -169,7 +190,7 @@ impl Fallback {
         for (base, ..) in SETS.into_iter().filter(|(.., of)| of & parts == 0) {
             let classes = if base.ends_with('@') { &['4', '6', 's'][..] } else { &['4', '6'] };
             for class in classes {
-                self.sets.about(Command::Destroy, &name(base.trim_end_matches(['@', '#']), *class), None)?;
+                self.about_ours(Command::Destroy, &name(base.trim_end_matches(['@', '#']), *class))?;
             }
         }
         Ok(())
@@ -181,7 +202,7 @@ impl Fallback {
         let left = scan.calm_until.0.saturating_sub(clock::mono().0).div_ceil(1000);
         for (family, class) in [(Family::V4, '4'), (Family::V6, '6')] {
             let set = name("scan_calm", class);
-            self.sets.about(Command::Flush, &set, None)?;
+            self.about_ours(Command::Flush, &set)?;
             let timeout = Some(elems::timeout(Span::Secs(left)));
             let all = elems::net_elems(&[everybody(family)], timeout, "");
             if left > 0 {

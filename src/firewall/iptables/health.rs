@@ -4,11 +4,13 @@
 //! the rules that ask them are there.
 
 use super::restore::{self, Via};
-use super::text::PREFIX;
+use super::text::{PREFIX, family_name};
 use super::{Fallback, MADE, is_ours, ruleset};
 use crate::ban::{Damage, Failure, Health, RuleTables};
 use crate::base::clock::Mono;
+use crate::base::name::Name;
 use crate::base::range::Family;
+use crate::firewall::contents::Fill;
 use crate::firewall::ipset::message::Type;
 use crate::sys::clock;
 use std::cell::RefCell;
@@ -23,7 +25,8 @@ const LONG_INTERVAL: u64 = 6 * 3_600_000;
 /// Milliseconds between two looks whether a family without rules can have them after all.
 const OPEN_INTERVAL: u64 = 300_000;
 
-/// A set of ours: its name, how often it is asked, and how many members it has, if it has sets.
+/// A set of ours: its name, how often it is asked, and how many members it has, if it has sets; of one that
+/// holds bans or lists, 0 if it is empty, else 1.
 type Seen = (String, u32, u32);
 
 /// What is remembered.
@@ -48,6 +51,10 @@ impl Fallback {
         self.health.on = true;
     }
 
+    pub(super) fn is_watched(&self) -> bool {
+        self.health.on
+    }
+
     fn shape(&mut self) -> Result<Vec<Seen>, Failure> {
         let all: RefCell<Vec<Seen>> = RefCell::default();
         self.sets.headers(&mut || all.borrow_mut().clear(), &mut |header| {
@@ -55,7 +62,11 @@ impl Fallback {
             if (of_rules || header.name.starts_with(PREFIX))
                 && header.kind.is_some_and(|kind| is_ours(header, kind))
             {
-                let members = header.elements.filter(|_| header.kind == Some(Type::Sets)).unwrap_or(0);
+                let members = match (header.kind, header.elements) {
+                    (Some(Type::Sets), count) => count.unwrap_or(0),
+                    (_, Some(0)) => 0,
+                    _ => u32::from(holds(header.name)),
+                };
                 all.borrow_mut().push((header.name.to_owned(), header.references, members));
             }
         })?;
@@ -75,6 +86,7 @@ impl Fallback {
     pub(super) fn settle(&mut self) -> Result<(), Failure> {
         if self.health.on {
             let (shape, lists) = (self.shape()?, self.lists_in_force()?);
+            self.look_into(&shape);
             (self.health.shape, self.health.lists) = (Some(shape), lists);
             self.health.chosen = Family::ALL.map(restore::chosen);
             self.health.found = false;
@@ -96,7 +108,9 @@ impl Fallback {
         let shape = self.shape()?;
         // A flush of all sets leaves no other trace.
         let whole = self.health.shape.as_ref() == Some(&shape) && !self.is_empty(MADE)?;
-        Ok(!whole || self.has_chosen_anew() || self.can_close(now))
+        // That a load was killed may be seen in nothing else.
+        let is_half = ruleset::Rules::open()?.is_half()?;
+        Ok(!whole || is_half || self.has_chosen_anew() || self.can_close(now))
     }
 
     /// Whether there are tables by now for a family whose packets no rule asks about.
@@ -118,24 +132,57 @@ impl Fallback {
     pub(super) fn find_damage(&mut self) -> Result<Health, Failure> {
         let (shape, lists) = (self.shape()?, self.lists_in_force()?);
         let mark = self.registry()?.mark;
-        let is_loaded = ruleset::Rules::open()?.is_loaded()?;
-        let rules = if is_loaded { RuleTables::Loaded } else { RuleTables::None };
+        let mut rule_set = ruleset::Rules::open()?;
+        let rules = match rule_set.is_half()? {
+            true => RuleTables::Half,
+            false if rule_set.is_loaded()? => RuleTables::Loaded,
+            false => RuleTables::None,
+        };
         let known = self.health.shape.as_ref().map_or(&[][..], |shape| shape.as_slice());
         let mut damage = if mark.is_none() { Damage::Table } else { since(&shape, known) };
         if self.health.on && (self.has_chosen_anew() || self.health.found) {
             damage = damage.max(Damage::Rules);
         }
         let lost = damage < Damage::Table && self.health.lists.iter().any(|list| !lists.contains(list));
-        if damage == Damage::None {
+        let allow_lost = damage < Damage::Table && self.has_lost_allowed(&shape);
+        self.look_into(&shape);
+        // What is half loaded is asked for again.
+        if damage == Damage::None && rules != RuleTables::Half {
             (self.health.shape, self.health.lists) = (Some(shape), lists);
         }
         for family in Family::ALL.into_iter().filter(|_| damage == Damage::None) {
             if mark.is_some_and(|mark| mark.of(family).is_some()) && !self.asks(family)? {
-                return Ok(Health { damage: Damage::Rules, lists_lost: lost, rules });
+                return Ok(Health { damage: Damage::Rules, lists_lost: lost, allow_lost, rules });
             }
         }
-        Ok(Health { damage, lists_lost: lost, rules })
+        if damage == Damage::None && self.contents.has_emptied() {
+            damage = Damage::Emptied;
+        }
+        Ok(Health { damage, lists_lost: lost, allow_lost, rules })
     }
+
+    /// Takes in what there is in sets of bans.
+    fn look_into(&mut self, shape: &[Seen]) {
+        for (name, _, members) in shape.iter().filter(|(name, ..)| name.starts_with("mef_ban")) {
+            let name = name.strip_prefix(PREFIX).and_then(Name::new);
+            name.into_iter().for_each(|name| self.contents.look(name, Fill::from(Some(*members))));
+        }
+    }
+
+    /// Whether a set of the allow list is empty, and is not to be.
+    fn has_lost_allowed(&self, shape: &[Seen]) -> bool {
+        let Some(allowed) = self.allow.kept() else { return false };
+        Family::ALL.into_iter().any(|family| {
+            let set = family_name("allow", family);
+            shape.iter().any(|(name, _, members)| *name == set && *members == 0)
+                && (allowed.has_for_good(family) || allowed.has_for_a_time(family, clock::wall()))
+        })
+    }
+}
+
+/// Whether it matters of a set that it is empty.
+fn holds(name: &str) -> bool {
+    ["mef_ban", "mef_allow", "mef_deny"].iter().any(|what| name.starts_with(what))
 }
 
 /// What has become of `former`. Sets of deny lists and of rule sets come and go by themselves.

@@ -9,6 +9,7 @@ use crate::ban::{Failure, ListForm, ListId, ListMembers};
 use crate::base::name::Name;
 use crate::base::range::{Family, Range};
 use crate::firewall::backend::View as _;
+use crate::firewall::contents::Fill;
 use crate::firewall::guard::{DenySet, Filling, fresh_deny_name};
 use crate::firewall::ipset::DoneBefore;
 use crate::firewall::ipset::message::{Command, Elem, Key, SetSpec, Type};
@@ -81,9 +82,16 @@ impl Fallback {
         let set = |one: Registered| {
             let name = set_name(one.name);
             let rule = members.contains(&name).then_some((one.name, 0));
-            DenySet { name: one.name, id: one.id, members: one.members, label: one.label, rule }
+            let (fill, Registered { name, id, members, label }) = (Fill::Some, one);
+            DenySet { name, id, members, label, rule, fill }
         };
-        Ok(registered.into_iter().map(set).collect())
+        let mut all: Vec<DenySet> = registered.into_iter().map(set).collect();
+        for set in all.iter_mut().filter(|set| set.is_asked()) {
+            let mut count = None;
+            self.sets.header(&set_name(set.name), &mut |header| count = header.elements)?;
+            set.fill = Fill::from(count);
+        }
+        Ok(all)
     }
 
     /// Makes a set for so many elements that nothing asks yet.
@@ -159,7 +167,7 @@ impl Fallback {
                 return Err(e);
             }
         }
-        for old in all.iter().filter(|set| set.id.list == list && set.in_force()) {
+        for old in all.iter().filter(|set| set.id.list == list && set.is_asked()) {
             self.member(Command::Del, old.name, old.members)?;
             self.drop_list(old.name)?;
         }
@@ -188,26 +196,35 @@ impl Fallback {
     /// Deletes what there is of lists: nobody knows which they are.
     pub(super) fn drop_lists(&mut self) -> Result<(), Failure> {
         for form in ListForm::ALL {
-            self.sets.about(Command::Flush, &list_of(form), None)?;
+            self.about_ours(Command::Flush, &list_of(form))?;
         }
         ["mef_deny4_", "mef_deny6_"].iter().try_for_each(|prefix| destroy(&mut self.sets, prefix, &[]))
     }
 
     /// The names of the lists by which the first address of each range is dropped.
     pub(super) fn denied_by(&mut self, ranges: &[Range]) -> Result<Vec<Vec<String>>, Failure> {
-        let mut sets = self.lists()?;
-        if self.cannot_drop(Family::V6)?.is_some() {
-            sets.retain(|set| set.family() != Family::V6);
-        }
         let mut all = vec![Vec::new(); ranges.len()];
-        for (range, names) in ranges.iter().zip(&mut all) {
-            for set in sets.iter().filter(|set| set.in_force() && set.family() == range.family()) {
-                if self.sets.test(&set_name(set.name), &plain(host_key(&range.first().into())))? {
-                    names.push(set.label.clone());
-                }
+        for set in self.lists()?.iter().filter(|set| set.in_force()) {
+            for at in self.having(set, ranges)? {
+                all.get_mut(at).into_iter().for_each(|names: &mut Vec<String>| names.push(set.label.clone()));
             }
         }
         Ok(all)
+    }
+
+    /// Which of the ranges begin with an address that a part of a list has and that is dropped for it.
+    pub(super) fn having(&mut self, set: &DenySet, ranges: &[Range]) -> Result<Vec<usize>, Failure> {
+        let mut found = Vec::new();
+        if set.family() == Family::V6 && self.cannot_drop(Family::V6)?.is_some() {
+            return Ok(found);
+        }
+        let name = set_name(set.name);
+        for (at, range) in ranges.iter().enumerate().filter(|(_, range)| range.family() == set.family()) {
+            if self.sets.test(&name, &plain(host_key(&range.first().into())))? {
+                found.push(at);
+            }
+        }
+        Ok(found)
     }
 }
 

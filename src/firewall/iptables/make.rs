@@ -1,14 +1,17 @@
 #![forbid(unsafe_code)]
 //! Makes everything, anew or in place of what is not as it should be.
 
+use super::guards::everybody;
 use super::mark::Mark;
-use super::text::{family_name, set_name};
-use super::{Fallback, MADE, MARK, is_ours, packets, spec};
+use super::text::{DROPS, GATES, family_name, set_name};
+use super::{Fallback, MADE, MARK, elems, is_ours, packets, spec};
 use crate::ban::{Capabilities, Capability, Doing, Failure, Scope};
 use crate::base::range::Family;
 use crate::firewall::guard::SetKind;
+use crate::firewall::ipset::DoneBefore;
 use crate::firewall::ipset::message::{Command, Elem, SetSpec, Type};
 use nix::errno::Errno;
+use std::cell::Cell;
 
 /// What is made anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,15 +41,17 @@ impl Fallback {
         let prefix = self.options.ipv6_prefix.clamp(1, 128);
         for family in Family::ALL {
             for kind in SetKind::ALL {
-                self.make_bans(&Scope::ALL, kind, family, prefix)?;
+                self.recreated |= self.make_bans(&Scope::ALL, kind, family, prefix)?;
             }
+            self.make_counter(family)?;
+            self.make_set(&spec(&family_name(GATES, family), Type::Sets, family))?;
             for base in ["deny", "denynet"] {
                 self.make_set(&spec(&family_name(base, family), Type::Sets, family))?;
             }
         }
         for (scope, kind) in &registry.scopes {
             for family in Family::ALL {
-                self.make_bans(scope, *kind, family, prefix)?;
+                self.recreated |= self.make_bans(scope, *kind, family, prefix)?;
             }
         }
         self.recreated |= former.is_none();
@@ -77,14 +82,48 @@ impl Fallback {
         Ok(mark)
     }
 
+    /// Makes the set that counts dropped packets; what it has counted stays.
+    fn make_counter(&mut self, family: Family) -> Result<(), Failure> {
+        let name = family_name(DROPS, family);
+        self.make_set(&SetSpec { counters: true, ..spec(&name, Type::Networks, family) })?;
+        let all = elems::net_elems(&[everybody(family)], None, "");
+        let mut why = None;
+        self.sets.write(Command::Add, DoneBefore::Refused, &name, &all, &mut |_, code| {
+            why = why.or(Some(code).filter(|code| !code.is_known()));
+        })?;
+        // Without its halves it counts nothing, and says so by being none.
+        match why {
+            Some(_) => self.about_ours(Command::Flush, &name),
+            None => Ok(()),
+        }
+    }
+
+    /// How many packets were dropped, where that is counted.
+    pub(super) fn count_drops(&mut self) -> Result<Option<u64>, Failure> {
+        let (mut all, mut counts) = (0, false);
+        for family in Family::ALL {
+            let sum = Cell::new(0);
+            let halves = Cell::new(0);
+            self.sets.elements(
+                &family_name(DROPS, family),
+                &mut || (sum.set(0), halves.set(0)).0,
+                &mut |half| {
+                    sum.set(sum.get() + half.packets.unwrap_or(0));
+                    halves.set(halves.get() + 1);
+                },
+            )?;
+            counts |= halves.get() > 0;
+            all += sum.get();
+        }
+        Ok(counts.then_some(all))
+    }
+
     /// Makes a set, unless there is one of ours; whether it was made.
     pub(super) fn make_set(&mut self, spec: &SetSpec<'_>) -> Result<bool, Failure> {
         if self.sets.create(spec)? {
             return Ok(true);
         }
-        let mut ours = false;
-        self.sets.header(spec.name, &mut |header| ours = is_ours(header, spec.kind))?;
-        if ours {
+        if self.is_made(spec.name)? == Some(spec.kind) {
             return Ok(false);
         }
         let text = format!(
@@ -95,15 +134,30 @@ impl Fallback {
         Err(Failure::new(Doing::Change, Errno::EEXIST, text))
     }
 
-    /// Makes a set of bans; one that stands for other prefixes, or does not count what it is to count, gives
-    /// its place to an empty one.
+    /// What kind of set of that name we have made, if there is one.
+    fn is_made(&mut self, name: &str) -> Result<Option<Type>, Failure> {
+        let mut made = None;
+        self.sets.header(name, &mut |header| made = header.kind.filter(|kind| is_ours(header, *kind)))?;
+        Ok(made)
+    }
+
+    /// Does something with a set of ours, if it is there.
+    pub(super) fn about_ours(&mut self, command: Command, name: &str) -> Result<(), Failure> {
+        if self.is_made(name)?.is_some() {
+            self.sets.about(command, name, None)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a set of bans; one that does not count what it is to count gives its place to one with the same
+    /// bans, and one that stands for other prefixes to an empty one. Whether it may lack some.
     pub(super) fn make_bans(
         &mut self,
         scope: &Scope,
         kind: SetKind,
         family: Family,
         prefix: u8,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let name = set_name(scope.set(kind, family));
         let hosts = kind == SetKind::Hosts;
         let wanted = SetSpec {
@@ -113,8 +167,20 @@ impl Fallback {
             netmask: if hosts && family == Family::V6 { prefix % 128 } else { 0 },
             ..spec(&name, if hosts { Type::Hosts } else { Type::Networks }, family)
         };
-        self.recreated |= self.make_exact(&wanted)?;
-        Ok(())
+        if self.make_set(&wanted)? {
+            return Ok(true);
+        }
+        let (mut fits, mut counts) = (true, true);
+        self.sets.header(&name, &mut |header| {
+            (fits, counts) = (header.netmask == wanted.netmask, header.counters == wanted.counters);
+        })?;
+        if !fits {
+            self.replace(&wanted, &[])?;
+        } else if !counts {
+            self.replace_bans(&wanted, scope, (kind, prefix))?;
+        }
+        // Who was banned while it was filled is in the journal alone.
+        Ok(!fits || !counts)
     }
 
     /// Makes a set, in place of one that is made in another way, whose content is gone then; whether it is
@@ -136,8 +202,8 @@ impl Fallback {
     /// Puts a set with these elements in the place of one that rules ask, at once.
     pub(super) fn replace(&mut self, spec: &SetSpec<'_>, elems: &[Elem<'_>]) -> Result<(), Failure> {
         let beside = [spec.name, "_new"].concat();
-        self.sets.about(Command::Destroy, &beside, None)?;
-        self.sets.create(&SetSpec { name: &beside, ..*spec })?;
+        self.about_ours(Command::Destroy, &beside)?;
+        self.make_set(&SetSpec { name: &beside, ..*spec })?;
         let done = self
             .add(&beside, elems)
             .and_then(|()| self.sets.about(Command::Swap, &beside, Some(spec.name)).map(drop));

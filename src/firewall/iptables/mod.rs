@@ -12,6 +12,7 @@ mod driver;
 mod elems;
 mod guards;
 mod health;
+mod letters;
 mod lists;
 mod make;
 mod mark;
@@ -29,6 +30,7 @@ mod written;
 use crate::ban::{AllowSource, Capabilities, Doing, Failure, Options, Scope};
 use crate::base::name::Name;
 use crate::base::range::Family;
+use crate::firewall::contents::Contents;
 use crate::firewall::guard::{SetKind, fnv1a};
 use crate::firewall::ipset::message::{Command, Elem, Header, Key, SetSpec, Type};
 use crate::firewall::ipset::{DoneBefore, Sets};
@@ -37,7 +39,7 @@ use mark::Mark;
 use nix::errno::Errno;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
-use text::{Removal, set_name};
+use text::{GATES, Jumps, Removal, family_name, set_name};
 
 /// Where bans are kept, for people.
 pub(super) const PLACE: &str = "iptables, and sets of ip_set named mef_*";
@@ -79,6 +81,8 @@ pub struct Fallback {
     /// The scopes that are known to have sets and rules.
     scopes: Vec<(Scope, SetKind)>,
     health: health::Watch,
+    /// Sets of bans that hold something, for who keeps an eye on them.
+    contents: Contents,
     /// Of a deny list that is being filled.
     waiting: lists::Waiting,
     /// Why nf_tables is not used, for people; empty if nobody wants it.
@@ -93,9 +97,9 @@ impl Fallback {
     pub fn open(options: Options, allow: impl Into<AllowSource>) -> Result<Fallback, Failure> {
         let (sets, allow) = (Sets::open()?, allow.into());
         let (health, waiting) = (health::Watch::default(), lists::Waiting::default());
-        let scopes = Vec::new();
-        let why = String::new();
-        Ok(Fallback { sets, options, allow, recreated: false, mark: None, scopes, health, waiting, why })
+        let (contents, scopes, why) = (Contents::default(), Vec::new(), String::new());
+        let (recreated, mark) = (false, None);
+        Ok(Fallback { sets, options, allow, recreated, mark, scopes, health, contents, waiting, why })
     }
 
     /// Says why nf_tables is not used.
@@ -109,12 +113,20 @@ impl Fallback {
     /// # Errors
     /// Why not.
     pub fn works(&mut self) -> Result<(), Failure> {
-        self.sets.header(MADE, &mut |_| ())?;
+        self.answers()?;
         if restore::is_installed(Family::V4) {
             return Ok(());
         }
         let text = "iptables-restore is not installed: install the package iptables".to_owned();
         Err(Failure::new(Doing::Change, Errno::ENOENT, text))
+    }
+
+    /// Whether the kernel has ip_set.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn answers(&mut self) -> Result<(), Failure> {
+        self.sets.header(MADE, &mut |_| ()).map(drop)
     }
 
     /// Whether anything of ours may be in ip_set; a question to a kernel without it would have that loaded.
@@ -165,10 +177,7 @@ impl Fallback {
 
     /// Writes what a set is for.
     fn register(&mut self, number: u32, comment: &str) -> Result<(), Failure> {
-        if comment.len() > crate::firewall::ipset::message::COMMENT_MAX {
-            let text = "more ports than can be written into a comment of ip_set".to_owned();
-            return Err(Failure::new(Doing::Change, Errno::E2BIG, text));
-        }
+        fits(comment)?;
         let elem = Elem { timeout: Some(0), comment, ..registered(number) };
         self.add(MADE, &[elem])
     }
@@ -193,7 +202,7 @@ impl Fallback {
         self.mark = None;
         if let Some(mark) = registry.mark {
             for family in Family::ALL.into_iter().filter(|family| mark.of(*family).is_some()) {
-                if self.references(&ban_set(family))? == 0 {
+                if self.jumps(family)?.contains(&0) {
                     return Ok(None);
                 }
             }
@@ -212,6 +221,11 @@ impl Fallback {
         }
     }
 
+    /// How many of our jumps of each kind there are.
+    fn jumps(&mut self, family: Family) -> Result<Jumps, Failure> {
+        Ok([self.references(&ban_set(family))?, self.references(&family_name(GATES, family))?])
+    }
+
     fn references(&mut self, set: &str) -> Result<usize, Failure> {
         let mut count = 0;
         self.sets.header(set, &mut |header| count = header.references)?;
@@ -226,7 +240,7 @@ impl Fallback {
         let mark = self.registry()?.mark;
         for family in Family::ALL {
             if let Some((mark, place)) = mark.and_then(|mark| Some((mark, mark.of(family)?))) {
-                self.drop_rules(family, place, Removal::Everything);
+                self.drop_rules(family, place, Removal::Everything)?;
                 if mark.parts != 0 {
                     self.drop_packets(family, place.1, mark.jumps_of(family));
                 }
@@ -280,6 +294,15 @@ fn registered(number: u32) -> Elem<'static> {
 /// The number by which a set is registered.
 fn number_of(name: Name) -> u32 {
     fnv1a(name.as_str().as_bytes()).max(MARK + 1)
+}
+
+/// Whether there is room for it.
+fn fits(comment: &str) -> Result<(), Failure> {
+    if comment.len() <= crate::firewall::ipset::message::COMMENT_MAX {
+        return Ok(());
+    }
+    let text = "more ports than can be written into a comment of ip_set".to_owned();
+    Err(Failure::new(Doing::Change, Errno::E2BIG, text))
 }
 
 fn write_scope(scope: &Scope, kind: SetKind) -> String {

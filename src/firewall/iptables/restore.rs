@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 
 /// What the host has chosen comes first.
-const PROGRAMS: [[&str; 3]; 2] = [
+const PROGRAMS: [[&str; VIAS]; 2] = [
     ["iptables-restore", "iptables-legacy-restore", "iptables-nft-restore"],
     ["ip6tables-restore", "ip6tables-legacy-restore", "ip6tables-nft-restore"],
 ];
@@ -35,6 +35,8 @@ const RESOURCE: i32 = 4;
 /// How the rules of a family came into the kernel: by which of the programs, which is never the name that the
 /// host's choice has, unless that is neither of the two variants.
 pub type Via = usize;
+/// How many there may be.
+pub(super) const VIAS: Via = 3;
 
 /// Why they did not.
 struct Refused {
@@ -67,7 +69,7 @@ pub fn programs() -> Vec<Vec<String>> {
     all
 }
 
-fn names(family: Family) -> &'static [&'static str; 3] {
+fn names(family: Family) -> &'static [&'static str; VIAS] {
     match family {
         Family::V4 => &PROGRAMS[0],
         Family::V6 => &PROGRAMS[1],
@@ -93,18 +95,20 @@ pub(super) fn stays(family: Family, via: Via) -> bool {
     is_there(family, via) && (chosen == via || chosen == 0)
 }
 
+/// The programs that are there, the one that the host has chosen before others.
+pub(super) fn order(family: Family) -> impl Iterator<Item = Via> {
+    let first = chosen(family);
+    let all = std::iter::once(first).chain((1..VIAS).filter(move |at| *at != first));
+    all.filter(move |via| is_there(family, *via))
+}
+
 /// Puts rules in force, tables as a whole, by the first of these texts that the kernel takes; others differ
 /// only in what they expect to be there. The variant that the host has chosen is tried first.
 ///
 /// # Errors
 /// None was taken; then nothing was changed.
 pub fn restore(family: Family, texts: &[String]) -> Result<Via, Failure> {
-    let first = chosen(family);
-    restore_by(
-        family,
-        texts,
-        &mut std::iter::once(first).chain((1..names(family).len()).filter(|at| *at != first)),
-    )
+    restore_by(family, texts, &mut order(family))
 }
 
 /// Likewise by one program alone: where its rules stand, or where it is likely that the kernel has not got
@@ -131,6 +135,18 @@ fn names_no_table(said: &str) -> bool {
     WORDS.iter().any(|words| said.contains(words)) && !said.contains("emory")
 }
 
+/// Whether a program that has refused something takes anything at all.
+pub(super) fn works(family: Family, via: Via, refusal: &Failure) -> bool {
+    let nothing = || restore_via(family, &["*filter\nCOMMIT\n".to_owned()], via);
+    refusal.errno() != Errno::EIO || nothing().map_or_else(|e| e.errno() != Errno::EIO, |_| true)
+}
+
+/// Whether another time it may be otherwise, whichever program is asked: somebody holds the lock, which is
+/// one for all, or there is no memory for a process.
+pub(super) fn is_passing(errno: Errno) -> bool {
+    matches!(errno, Errno::EBUSY | Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)
+}
+
 fn restore_by(
     family: Family,
     texts: &[String],
@@ -144,8 +160,7 @@ fn restore_by(
         for text in texts {
             match run(name, text) {
                 Ok(()) => return Ok(at),
-                // Whoever holds the lock holds it for the others, too.
-                Err(e) if e.errno == Errno::EBUSY => return Err(failure(e)),
+                Err(e) if is_passing(e.errno) => return Err(failure(e)),
                 // The last words of the first program: that is what the host uses.
                 Err(e) if why.as_ref().is_none_or(|(first, _)| *first == at) => why = Some((at, e)),
                 Err(_) => {}
@@ -172,9 +187,12 @@ fn run(name: &str, text: &str) -> Result<(), Refused> {
 }
 
 fn run_with(name: &str, options: &[&str], text: &str) -> Result<(), Refused> {
-    let failed = |e: &dyn std::fmt::Display| Refused { errno: Errno::EIO, text: format!("{name}: {e}") };
+    let failed = |e: io::Error| {
+        let errno = e.raw_os_error().map(Errno::from_raw).filter(|errno| is_passing(*errno));
+        Refused { errno: errno.unwrap_or(Errno::EIO), text: format!("{name}: {e}") }
+    };
     let argv: Vec<String> = std::iter::once(&name).chain(options).map(|word| (*word).to_owned()).collect();
-    let (end, said) = start(&argv, text).map_err(|e| failed(&e))?;
+    let (end, said) = start(&argv, text).map_err(failed)?;
     let nft = is_nft(name, &said);
     // The second line may say which one is meant.
     let at = said.lines().find_map(|line| line.split_once(" line: ")).map_or("", |(_, at)| at.trim());

@@ -6,7 +6,7 @@ use super::mark::NO_VIA;
 use super::packets::{self, Packets};
 use super::restore::{self, Via};
 use super::text::{self, Jumps, Plan, Removal, family_name};
-use super::{Fallback, Mark, ban_set};
+use super::{Fallback, Mark};
 use crate::ban::{Capabilities, Capability, Doing, Failure, Options, ScanOptions, SeenOptions};
 use crate::base::range::Family;
 use nix::errno::Errno;
@@ -41,7 +41,7 @@ type Written = (usize, Via, packets::Jumps, Capabilities);
 /// How often our sets are asked by rules that are not to be counted.
 #[derive(Clone, Copy, Default)]
 struct Elsewhere {
-    bans: usize,
+    bans: Jumps,
     hooks: usize,
 }
 
@@ -93,7 +93,7 @@ impl Fallback {
             if let Some((old, old_via)) = before.filter(|before| *before != (*place, *via)) {
                 let stays = old_via == *via && text::share_table(old, *place);
                 let removal = if stays { Removal::Jumps } else { Removal::Everything };
-                self.drop_rules(family, (old, old_via), removal);
+                let _ = self.drop_rules(family, (old, old_via), removal);
                 if old_via != *via {
                     self.drop_packets(family, old_via, there);
                 }
@@ -133,7 +133,7 @@ impl Fallback {
         if restore::restore_via(family, &[text::nothing(place)], chosen).is_err() {
             return Ok(None);
         }
-        let bans = self.references(&ban_set(family))?;
+        let bans = self.jumps(family)?;
         let hooks = self.references(&family_name("hooks", family))?;
         let elsewhere = Elsewhere { bans, hooks };
         let task = Task { before: Some((place, chosen)), jumps: 0, elsewhere, ..task };
@@ -163,7 +163,7 @@ impl Fallback {
         }
         if parts != 0 {
             let place = text::places(&self.options).first().copied().unwrap_or(0);
-            let [bans, ..] = self.bans_texts(task, lacks, place)?;
+            let bans = self.bans_texts(task, lacks, place)?.into_iter().next().unwrap_or_default();
             let texts = [bans + &self.packets(task, lacks).write(likely)];
             match self.write_by(task, &texts) {
                 Ok(via) => return Ok((place, via, jumps, lacks)),
@@ -242,16 +242,38 @@ impl Fallback {
         Ok(())
     }
 
-    /// What `write_bans` tries at a place, the likeliest first.
-    fn bans_texts(&mut self, task: Task, lacks: Capabilities, place: usize) -> Result<[String; 4], Failure> {
-        let asked = self.references(&ban_set(task.family))?.saturating_sub(task.elsewhere.bans);
+    /// What is tried at a place, the likeliest first.
+    fn bans_texts(&mut self, task: Task, lacks: Capabilities, place: usize) -> Result<Vec<String>, Failure> {
         let parts = task.kept.unwrap_or(packets::parts(&self.options, lacks));
         let bare = parts & (packets::SCAN | packets::FLOOD) != 0;
         let bare = if bare { packets::classes(task.family, task.ipv6_prefix) } else { &[] };
+        let guesses = self.guesses(task, place)?;
         let plan = Plan { options: &self.options, scopes: &self.scopes, lacks, place, bare };
-        let same = task.before.is_none_or(|(former, _)| former == place);
-        let hits = if same { asked / text::hooks_of(place) } else { 0 };
-        Ok(guesses(hits).map(|jumps| plan.rules(task.family, jumps)))
+        Ok(guesses.iter().map(|jumps| plan.rules(task.family, *jumps)).collect())
+    }
+
+    /// How our jumps may stand at a place, the likeliest first. What is not there cannot be deleted, and what
+    /// is would be there twice.
+    fn guesses(&mut self, task: Task, place: usize) -> Result<Vec<Jumps>, Failure> {
+        // Another place may share chains with this one: what is there is that one's.
+        const ANYHOW: [Jumps; 4] = [[0, 0], [1, 1], [0, 1], [1, 0]];
+        if task.before.is_some_and(|(former, _)| former != place) {
+            return Ok(ANYHOW.to_vec());
+        }
+        let ([hits, gates], [hits_elsewhere, gates_elsewhere]) =
+            (self.jumps(task.family)?, task.elsewhere.bans);
+        let here = [hits.saturating_sub(hits_elsewhere), gates.saturating_sub(gates_elsewhere)];
+        let hooks = text::hooks_of(place);
+        if here.iter().all(|jumps| *jumps == 0 || *jumps == hooks) {
+            let likely = here.map(|jumps| jumps / hooks);
+            // Where nobody knows by which program they were written, that one may have none.
+            let others = if task.before.is_none() { &ANYHOW[..] } else { &[] };
+            return Ok([&[likely], others].concat());
+        }
+        let Some((_, via)) = task.before else { return Ok(ANYHOW.to_vec()) };
+        // Somebody has deleted one, or added one.
+        self.sweep_bans(task.family, (place, via))?;
+        Ok(vec![[0, 0]])
     }
 
     /// The rules of bans.
@@ -259,8 +281,7 @@ impl Fallback {
         let mut why = None;
         for lacks in [lacks, lacks.and(Capability::DropLog)] {
             for place in text::places(&self.options) {
-                let texts = self.bans_texts(task, lacks, *place)?;
-                match self.write_by(task, &texts) {
+                match self.write_at(task, lacks, *place) {
                     Ok(via) => return Ok((*place, via, lacks)),
                     Err(e) if is_final(&e) => return Err(e),
                     Err(e) => why.get_or_insert(e),
@@ -268,6 +289,19 @@ impl Fallback {
             }
         }
         Err(why.unwrap_or_else(|| Failure::new(Doing::Change, Errno::EIO, "iptables-restore".to_owned())))
+    }
+
+    /// The rules of bans at a place; once more if others have changed jumps meanwhile.
+    fn write_at(&mut self, task: Task, lacks: Capabilities, place: usize) -> Result<Via, Failure> {
+        for _ in 0..REWRITES_MAX {
+            let before = self.jumps(task.family)?;
+            let texts = self.bans_texts(task, lacks, place)?;
+            match self.write_by(task, &texts) {
+                Err(e) if !is_final(&e) && self.jumps(task.family)? != before => {}
+                result => return result,
+            }
+        }
+        Err(Failure::new(Doing::Change, Errno::EAGAIN, "others change rules of iptables".to_owned()))
     }
 
     /// By the program that has the rules of ours, or by whichever works.
@@ -287,14 +321,48 @@ impl Fallback {
         let _ = restore::restore_via(family, &texts, via);
     }
 
-    /// Takes our rules out of a place; what is not there need not be taken out.
-    pub(super) fn drop_rules(&mut self, family: Family, (place, via): (usize, Via), removal: Removal) {
+    /// Takes our rules out of a place; what is not there need not be taken out. An error is one that passes,
+    /// such as a lock that somebody holds.
+    pub(super) fn drop_rules(
+        &mut self,
+        family: Family,
+        (place, via): (usize, Via),
+        removal: Removal,
+    ) -> Result<(), Failure> {
         let plan = Plan { options: &self.options, scopes: &[], lacks: Capabilities::NONE, place, bare: &[] };
-        let texts = guesses(1).map(|jumps| plan.none(family, jumps, removal));
-        // Others may have done it before.
-        let _ = restore::restore_via(family, &texts, via);
+        let texts = [[1, 1], [1, 0], [0, 1], [0, 0]].map(|jumps| plan.none(family, jumps, removal));
+        match restore::restore_via(family, &texts, via) {
+            Err(e) if restore::is_passing(e.errno()) => return Err(e),
+            // Others may have done it before.
+            Err(_) if removal == Removal::Everything => {}
+            _ => return Ok(()),
+        }
+        let nothing = [plan.none(family, [0, 0], removal)];
+        // More of them than there should be, of whatever kind.
+        self.sweep_bans(family, (place, via))?;
+        let _ = restore::restore_via(family, &nothing, via);
+        Ok(())
+    }
+
+    /// Takes our jumps to rules of bans away one by one, however many there are in each chain.
+    fn sweep_bans(&self, family: Family, (place, via): (usize, Via)) -> Result<(), Failure> {
+        let plan = Plan { options: &self.options, scopes: &[], lacks: Capabilities::NONE, place, bare: &[] };
+        for text in plan.single_jumps(family) {
+            let text = [text];
+            let swept = (0..SWEEPS).find_map(|_| restore::restore_via(family, &text, via).err());
+            if let Some(e) = swept.filter(|e| restore::is_passing(e.errno())) {
+                return Err(e);
+            }
+        }
+        Ok(())
     }
 }
+
+/// Jumps of a kind that are taken away one by one, at most.
+const SWEEPS: usize = 100;
+
+/// How often rules are written anew because others have changed jumps meanwhile.
+const REWRITES_MAX: u32 = 4;
 
 /// What stands for limits by which packets are counted: of scans, and of new sources.
 pub(super) fn digests(options: &Options) -> [u16; 2] {
@@ -305,15 +373,6 @@ pub(super) fn digests(options: &Options) -> [u16; 2] {
 /// Whether nothing else needs to be tried: the lock of xtables is held, or there is no program.
 fn is_final(e: &Failure) -> bool {
     matches!(e.errno(), Errno::EBUSY | Errno::ENOENT)
-}
-
-/// How the jumps of ours may stand in a table, the likeliest first. What is not there cannot be deleted, and
-/// what is would be there twice.
-fn guesses(hits: usize) -> [Jumps; 4] {
-    match hits {
-        0 => [[0, 0], [1, 1], [0, 1], [1, 0]],
-        n => [[n, n], [n, 0], [0, 0], [1, 1]],
-    }
 }
 
 /// Whether the kernel has IPv6: without it there are no rules for it.

@@ -7,9 +7,10 @@
 //! new ones while they are there. They go by themselves, whatever has become of every process by then.
 
 use super::guards::everybody;
-use super::restore::{self, Via};
+use super::letters::{self, LETTERS, Made, State};
+use super::restore::{self, VIAS, Via};
 use super::rules::has_ipv6;
-use super::switch::{blame, run_switch, switch_text};
+use super::switch::{Lead, blame, switch_text};
 use super::written::{LETTER, PREFIX, TABLES, chain_name};
 pub use super::written::{Text, Unsaid};
 use super::{OURS, OURS_LIST, destroy, elems, is_ours, spec};
@@ -23,12 +24,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// Which rule sets there are.
 const MADE: &str = "mefr_made";
-/// Letters of rule sets: of the one in force, of one on trial, of one that is being made, and one to spare.
-const LETTERS: [char; 4] = ['a', 'b', 'c', 'd'];
 /// The element of [`MADE`] that says which are in force; those of the letters come behind it.
-const STATE: u32 = 1;
-/// Changes with the layout.
-const VERSION: &str = "mef rules 2";
+pub(super) const STATE: u32 = 1;
 /// Chains of the kernel, and ours that they lead to, by directions.
 pub(super) const HOOKS: [(&str, &str); 6] = [
     ("INPUT", "mefr_in"),
@@ -40,67 +37,6 @@ pub(super) const HOOKS: [(&str, &str); 6] = [
 ];
 /// Room in sets that packets add to.
 const DYNAMIC_SIZE: u32 = 65_536 + OURS_LIST;
-
-/// One rule set, as it is registered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Made {
-    /// Chains in the tables of each family.
-    chains: [[u32; 2]; 2],
-    /// The directions that have one, as bits, and the numbers of those chains.
-    pub(super) bases: [[Option<u32>; 6]; 2],
-    via: [Via; 2],
-    /// What stands for its content.
-    fingerprint: u64,
-}
-
-impl Made {
-    fn write(&self) -> String {
-        let mut text = VERSION.to_owned();
-        let mut push = |n: usize| text.extend([" ", &n.to_string()]);
-        self.chains.iter().flatten().for_each(|n| push(*n as usize));
-        self.bases.iter().flatten().for_each(|base| push(base.map_or(0, |n| n as usize + 1)));
-        self.via.iter().for_each(|via| push(*via));
-        text.extend([" ", &self.fingerprint.to_string()]);
-        text
-    }
-
-    fn read(comment: &str) -> Option<Made> {
-        let mut numbers =
-            comment.strip_prefix(VERSION)?.split_whitespace().map_while(|n| n.parse::<u64>().ok());
-        let mut small = || numbers.next()?.try_into().ok();
-        let mut this = Made::default();
-        for slot in this.chains.iter_mut().flatten() {
-            *slot = small()?;
-        }
-        for slot in this.bases.iter_mut().flatten() {
-            *slot = u32::checked_sub(small()?, 1);
-        }
-        for slot in &mut this.via {
-            *slot = small()? as usize;
-        }
-        this.fingerprint = numbers.next()?;
-        Some(this)
-    }
-}
-
-/// What there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct State {
-    /// The rule set in force, if no trial goes on.
-    now: Option<char>,
-    /// The one on trial.
-    trial: Option<char>,
-    /// All of them.
-    all: [Option<Made>; LETTERS.len()],
-}
-
-impl State {
-    fn made(&self, letter: Option<char>) -> Option<(char, Made)> {
-        let letter = letter?;
-        let at = LETTERS.iter().position(|one| *one == letter)?;
-        self.all.get(at).copied().flatten().map(|made| (letter, made))
-    }
-}
 
 /// How long a rule set is to be in force.
 pub enum Term {
@@ -130,17 +66,42 @@ fn digit(family: Family) -> &'static str {
     if family == Family::V4 { "4" } else { "6" }
 }
 
-/// The set that the rule of a hook asks, which has never an element: by its references the rule is known to
-/// be there.
-pub(super) fn hook_set(dir: usize, family: Family) -> String {
-    [PREFIX, "h", &dir.to_string(), digit(family)].concat()
+/// The set that the rule of a hook asks, which has never an element: by its references it is known how often
+/// the rule is there, and in which variant of iptables.
+pub(super) fn hook_set(dir: usize, family: Family, via: Via) -> String {
+    [PREFIX, "h", &dir.to_string(), digit(family), &via.to_string()].concat()
 }
 
 pub(super) fn trial_set(family: Family) -> String {
     [PREFIX, "t", digit(family)].concat()
 }
 
+/// The number under which a rule set is registered.
+fn number(letter: char) -> u32 {
+    STATE + 1 + u32::try_from(letters::place(letter)).unwrap_or(0)
+}
+
 /// The families that the kernel has.
+/// Whether the kernel has IPv6, and no tables for its rules.
+#[must_use]
+pub fn lacks_ipv6() -> bool {
+    has_ipv6() && restore::lacks_table(Family::V6, "filter")
+}
+
+/// Said where that is so: rules for IPv4 alone would leave the host open.
+pub const NO_IPV6: &str = "this kernel has IPv6 and no tables for its rules (it lacks ip6_tables, or \
+    ip6table_filter): load them, or switch IPv6 off (ipv6.disable=1)";
+
+/// The same as an error, if it is why there are no rules.
+fn without_tables(family: Family, e: Failure) -> Failure {
+    match family {
+        Family::V6 if e.errno() == Errno::EIO && lacks_ipv6() => {
+            Failure::new(Doing::Change, Errno::EOPNOTSUPP, NO_IPV6.to_owned())
+        }
+        _ => e,
+    }
+}
+
 fn families() -> impl Iterator<Item = Family> {
     Family::ALL.into_iter().filter(|family| *family == Family::V4 || has_ipv6())
 }
@@ -159,19 +120,24 @@ impl Rules {
         Ok(Rules { sets: Sets::open()? })
     }
 
+    /// What is registered. While somebody writes a comment anew there is none for a moment: then once more.
     fn state(&mut self) -> Result<State, Failure> {
+        let mut state = self.state_now()?;
+        for _ in 0..super::BLANK_TRIES {
+            if !state.has_blank {
+                break;
+            }
+            std::thread::sleep(super::BLANK_PAUSE);
+            state = self.state_now()?;
+        }
+        Ok(state)
+    }
+
+    fn state_now(&mut self) -> Result<State, Failure> {
         let state = RefCell::new(State::default());
         self.sets.elements(MADE, &mut || *state.borrow_mut() = State::default(), &mut |elem| {
-            let mut state = state.borrow_mut();
             let first = elem.range.map(|range| range.numbers().0).unwrap_or(0);
-            if first == u128::from(STATE) {
-                let mut letters = elem.comment.chars().map(|c| Some(c).filter(|c| LETTERS.contains(c)));
-                (state.now, state.trial) = (letters.next().flatten(), letters.next().flatten());
-            } else if let Some(slot) =
-                usize::try_from(first).ok().and_then(|n| state.all.get_mut(n.checked_sub(2)?))
-            {
-                *slot = Made::read(elem.comment);
-            }
+            state.borrow_mut().read(u32::try_from(first).unwrap_or(0), elem.comment);
         })?;
         Ok(state.into_inner())
     }
@@ -191,9 +157,8 @@ impl Rules {
         first.map_or(Ok(()), |code| Err(code.failure(set)))
     }
 
-    fn note_state(&mut self, now: Option<char>, trial: Option<char>) -> Result<(), Failure> {
-        let text = [now.unwrap_or('-'), trial.unwrap_or('-')];
-        self.note(STATE, &String::from_iter(text))
+    fn note_state(&mut self, state: &State) -> Result<(), Failure> {
+        self.note(STATE, &state.write())
     }
 
     /// Makes a set; one that is there must be ours.
@@ -229,18 +194,33 @@ impl Rules {
 
     /// Whether packets come to all that is in force.
     fn is_whole(&mut self, state: &State) -> Result<bool, Failure> {
-        let made = [state.made(state.now), state.made(state.trial)];
-        for (_, made) in made.into_iter().flatten() {
-            for family in families() {
-                let bases = made.bases.get(index(family)).copied().unwrap_or_default();
-                for (dir, _) in bases.iter().enumerate().filter(|(_, base)| base.is_some()) {
-                    if self.references(&hook_set(dir, family))? == 0 {
-                        return Ok(false);
-                    }
+        let mut whole = true;
+        for family in families() {
+            whole &= self.gone_in(family, state)?.is_empty();
+        }
+        Ok(whole)
+    }
+
+    /// The directions in which nothing leads to the rules that are registered.
+    fn gone_in(&mut self, family: Family, state: &State) -> Result<Vec<usize>, Failure> {
+        let mut gone = Vec::new();
+        for (_, made) in [state.made(state.now), state.made(state.trial)].into_iter().flatten() {
+            for dir in (0..HOOKS.len()).filter(|dir| made.base(family, *dir).is_some()) {
+                if self.references(&hook_set(dir, family, made.via_of(family)))? == 0 {
+                    gone.push(dir);
                 }
             }
         }
-        Ok(true)
+        Ok(gone)
+    }
+
+    /// Whether somebody is about to lead packets to other rules, or was when he was killed: then each family
+    /// has the former rules or the new ones.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn is_half(&mut self) -> Result<bool, Failure> {
+        Ok(self.state()?.is_half)
     }
 
     /// What stands for the rule set in force, if packets come to one.
@@ -259,7 +239,9 @@ impl Rules {
     /// # Errors
     /// The kernel's.
     pub fn is_there(&mut self) -> Result<bool, Failure> {
-        Ok(self.state()? != State::default())
+        let mut ours = false;
+        self.sets.header(MADE, &mut |header| ours = is_ours(header, Type::Hosts))?;
+        Ok(ours)
     }
 
     /// The milliseconds that a trial has left, if there is one; 0: the previous rules are in force.
@@ -283,24 +265,44 @@ impl Rules {
     /// What was refused; then the previous rules are in force.
     pub fn load(&mut self, mut text: Text, term: &Term) -> Result<(), Refusal> {
         self.make(&SetSpec { timed: true, ..spec(MADE, Type::Hosts, Family::V4) }).map_err(whole)?;
-        let state = self.state().map_err(whole)?;
-        let is_used = |letter: &char| Some(*letter) == state.now || Some(*letter) == state.trial;
-        // What a load that did not live to its end has left.
-        for letter in LETTERS.into_iter().filter(|letter| !is_used(letter)) {
-            self.drop_rules(&state, Some(letter)).map_err(whole)?;
-        }
-        let letter = LETTERS.into_iter().find(|letter| !is_used(letter)).unwrap_or('a');
+        let state = self.tidied().map_err(whole)?;
+        let letter = state.unused().next().unwrap_or('a');
         let made = Made { fingerprint: text.fingerprint(), ..Made::default() };
         let result = self.load_as((letter, made), &state, &text, term);
         if result.is_err() {
-            if let Ok(state) = self.state() {
-                let _ = self.drop_rules(&state, Some(letter));
-            }
-            if state == State::default() {
-                let _ = self.forget();
-            }
+            let _ = self.give_up(letter);
         }
         result
+    }
+
+    /// What is there, without what a load has left that did not live to its end.
+    fn tidied(&mut self) -> Result<State, Failure> {
+        let mut state = self.state()?;
+        // Of chains that others have flushed nobody knows what is left.
+        for family in families() {
+            for dir in self.gone_in(family, &state)? {
+                state.forget_base(family, dir);
+            }
+        }
+        if state.is_half || state.unused().any(|letter| state.made(Some(letter)).is_some()) {
+            self.settle(&state)?;
+            state.is_half = false;
+            self.note_state(&state)?;
+            for letter in state.unused() {
+                self.drop_rules(&state, Some(letter))?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Takes away what was made of a rule set that is not in force, and everything if there is no other one.
+    fn give_up(&mut self, letter: char) -> Result<(), Failure> {
+        let state = self.state()?;
+        if state.is_half {
+            return Ok(());
+        }
+        self.drop_rules(&state, Some(letter))?;
+        if state.now.is_none() && state.trial.is_none() { self.forget() } else { Ok(()) }
     }
 
     fn load_as(
@@ -310,61 +312,54 @@ impl Rules {
         text: &Text,
         term: &Term,
     ) -> Result<(), Refusal> {
-        for ((chains, bases), family) in made.chains.iter_mut().zip(&mut made.bases).zip(&text.families) {
-            *chains = [family.tables[0].chains, family.tables[1].chains];
-            *bases = family.bases;
-        }
-        self.register(letter, &made).map_err(whole)?;
-        self.make_sets(letter, text).map_err(whole)?;
+        made.take(text);
         for family in families() {
+            self.make_for(family).map_err(whole)?;
             let (whole_text, origins) = text.whole(family, letter);
             let former = state.made(state.now.or(state.trial)).map(|(_, made)| made.via_of(family));
             // Rules on trial stand beside those that return; others go where the host wants them now.
             let stays = |via: &Via| matches!(term, Term::Trial(_)) || restore::stays(family, *via);
-            let via = former.filter(stays).map_or_else(|| probe(family, letter), Ok).map_err(whole)?;
-            made.via.get_mut(index(family)).into_iter().for_each(|slot| *slot = via);
+            let via = former.filter(stays);
+            let via = via.map_or_else(|| self.probe(family, (letter, &mut made)), Ok);
+            let via = via.map_err(|e| whole(without_tables(family, e)))?;
+            made.set_via(family, via);
             self.register(letter, &made).map_err(whole)?;
+            self.make_sets((family, via), letter, text).map_err(whole)?;
             restore::restore_via(family, std::slice::from_ref(&whole_text), via)
                 .map_err(|e| blame(e, (family, via), &whole_text, &origins))?;
         }
-        let mut wanted = *state;
-        let slot = LETTERS.iter().position(|one| *one == letter).and_then(|at| wanted.all.get_mut(at));
-        slot.into_iter().for_each(|slot| *slot = Some(made));
+        let mut wanted = state.with(letter, made);
         match term {
             Term::ForGood => (wanted.now, wanted.trial) = (Some(letter), None),
             Term::Trial(seconds) => {
                 self.fill_trial(*seconds).map_err(whole)?;
                 wanted.trial = Some(letter);
-                // From here on whoever comes later tidies up.
-                self.note_state(wanted.now, wanted.trial).map_err(whole)?;
             }
         }
-        if let Err(e) = self.switch(state, &wanted) {
-            let _ = self.note_state(state.now, state.trial);
-            return Err(whole(e));
-        }
+        self.turn_to(state, &wanted).map_err(whole)?;
         if wanted.trial.is_none() {
-            self.note_state(wanted.now, None).map_err(whole)?;
-            for former in [state.now, state.trial] {
-                self.drop_rules(state, former).map_err(whole)?;
-            }
+            // The next load takes away what is left.
+            let _ = [state.now, state.trial].map(|former| self.drop_rules(state, former));
         }
         Ok(())
     }
 
     fn register(&mut self, letter: char, made: &Made) -> Result<(), Failure> {
-        let at = LETTERS.iter().position(|one| *one == letter).unwrap_or(0);
-        self.note(STATE + 1 + u32::try_from(at).unwrap_or(0), &made.write())
+        self.note(number(letter), &made.write())
     }
 
-    /// Makes and fills the sets of a rule set, and those that hooks ask.
-    fn make_sets(&mut self, letter: char, text: &Text) -> Result<(), Failure> {
-        for family in families() {
-            for dir in 0..HOOKS.len() {
-                self.make(&SetSpec { expected: 1, ..spec(&hook_set(dir, family), Type::Hosts, family) })?;
-            }
+    /// Makes what a family's rules ask whatever they are.
+    fn make_for(&mut self, family: Family) -> Result<(), Failure> {
+        let name = trial_set(family);
+        self.make(&SetSpec { timed: true, expected: 1, ..spec(&name, Type::Networks, family) })
+    }
+
+    /// Makes and fills the sets of a rule set in a family, and those that hooks ask.
+    fn make_sets(&mut self, (family, via): (Family, Via), letter: char, text: &Text) -> Result<(), Failure> {
+        for dir in 0..HOOKS.len() {
+            self.make(&SetSpec { expected: 1, ..spec(&hook_set(dir, family, via), Type::Hosts, family) })?;
         }
-        for set in &text.sets {
+        for set in text.sets.iter().filter(|set| set.family == family) {
             let name = set.name.replace(LETTER, &String::from(letter));
             let size = if set.dynamic.is_some() { DYNAMIC_SIZE } else { OURS };
             let kind = if set.dynamic.is_some() { Type::Hosts } else { Type::Networks };
@@ -378,51 +373,81 @@ impl Rules {
     /// Has the trial's set match every packet for so long.
     fn fill_trial(&mut self, seconds: u32) -> Result<(), Failure> {
         for family in families() {
-            let name = trial_set(family);
-            self.make(&SetSpec { timed: true, expected: 1, ..spec(&name, Type::Networks, family) })?;
-            self.write(Command::Add, &name, &elems::net_elems(&[everybody(family)], Some(seconds), ""))?;
+            let all = elems::net_elems(&[everybody(family)], Some(seconds), "");
+            self.write(Command::Add, &trial_set(family), &all)?;
         }
         Ok(())
     }
 
-    /// Has packets come to other rule sets, or changes nothing. What is in force of one family is in force
-    /// when that of the other is switched.
-    fn switch(&mut self, from: &State, to: &State) -> Result<(), Failure> {
-        for (at, family) in families().enumerate() {
-            if let Err(e) = self.switch_family(family, from, to) {
-                families().take(at).for_each(|done| drop(self.switch_family(done, to, from)));
-                return Err(e);
+    /// Which program works, the one that the host has chosen before others. What is tried is registered
+    /// before, so that it is known where it may have been left.
+    fn probe(&mut self, family: Family, (letter, made): (char, &mut Made)) -> Result<Via, Failure> {
+        let chain = chain_name(0).replace(LETTER, &String::from(letter));
+        let asks = [" -m set --match-set ", &trial_set(family), " src -j RETURN\nCOMMIT\n"].concat();
+        let text = ["*filter\n:", &chain, " - [0:0]\n-A ", &chain, &asks].concat();
+        let mut why = None;
+        for via in restore::order(family) {
+            made.set_via(family, via);
+            self.register(letter, made)?;
+            match restore::restore_via(family, std::slice::from_ref(&text), via) {
+                Err(e) if !restore::is_passing(e.errno()) => why = why.or(Some(e)),
+                result => return result,
+            }
+        }
+        why.map_or(Ok(0), Err)
+    }
+
+    /// Has packets come to other rule sets and notes it, or changes nothing. While it goes on that is noted,
+    /// too: whoever comes after somebody who was killed knows.
+    fn turn_to(&mut self, from: &State, to: &State) -> Result<(), Failure> {
+        // A trial is noted before it begins: from here on whoever comes later tidies up.
+        let begun = State { trial: to.trial.or(from.trial), is_half: true, ..*from };
+        let done = self.note_state(&begun).and_then(|()| self.settle(to)).and_then(|()| self.note_state(to));
+        if done.is_err() && self.settle(from).is_ok() {
+            let _ = self.note_state(from);
+        }
+        done
+    }
+
+    /// Has packets come to what is to be in force, whatever they come to now. What is in force of one family
+    /// is in force when that of the other is switched.
+    fn settle(&mut self, to: &State) -> Result<(), Failure> {
+        families().try_for_each(|family| self.settle_in(family, to))
+    }
+
+    /// Likewise in one family. Where another variant of iptables leads to rules, too, it does so until those
+    /// that are wanted are in force.
+    fn settle_in(&mut self, family: Family, to: &State) -> Result<(), Failure> {
+        let (now, trial) = (to.made(to.now), to.made(to.trial));
+        let wanted = trial.or(now).map(|(_, made)| made.via_of(family));
+        let others = (0..VIAS).filter(|via| Some(*via) != wanted);
+        let registered = self.state()?;
+        for via in wanted.into_iter().chain(others) {
+            let (now, trial) = if Some(via) == wanted { (now, trial) } else { (None, None) };
+            // Where others have deleted what leads to a chain of ours, that may still lead to rules. Two
+            // names may be those of one program: nothing leads there by any of them.
+            let mut reached = std::array::from_fn(|dir| registered.reaches(family, via, dir));
+            let mut asked = [0; HOOKS.len()];
+            for any in 0..VIAS {
+                let hooks = self.asked(family, any)?;
+                reached.iter_mut().zip(hooks).for_each(|(reached, hooks)| *reached &= hooks == 0);
+                if any == via {
+                    asked = hooks;
+                }
+            }
+            let text = switch_text(family, via, &Lead { asked, reached, now, trial });
+            if !text.is_empty() {
+                restore::restore_via(family, &[text], via)?;
             }
         }
         Ok(())
     }
 
-    /// Likewise of one family. Where another variant of iptables has the former rules, they go once the new
-    /// ones are there.
-    fn switch_family(&mut self, family: Family, from: &State, to: &State) -> Result<(), Failure> {
-        let via_of = |state: &State| {
-            state.made(state.trial).or(state.made(state.now)).map(|(_, made)| made.via_of(family))
-        };
-        let (before, after) = (via_of(from), via_of(to));
-        let (now, trial) = (to.made(to.now), to.made(to.trial));
-        let asked = self.asked(family)?;
-        if before.is_none() || after.is_none() || before == after {
-            return run_switch(family, switch_text(family, asked, now, trial), after.or(before));
-        }
-        let none = [0; HOOKS.len()];
-        run_switch(family, switch_text(family, none, now, trial), after)?;
-        let mut new = self.asked(family)?;
-        new.iter_mut().zip(asked).for_each(|(new, former)| *new = new.saturating_sub(former));
-        run_switch(family, switch_text(family, asked, None, None), before).inspect_err(|_| {
-            let _ = run_switch(family, switch_text(family, new, None, None), after);
-        })
-    }
-
     /// How often the rules of hooks are there.
-    fn asked(&mut self, family: Family) -> Result<[u32; HOOKS.len()], Failure> {
+    fn asked(&mut self, family: Family, via: Via) -> Result<[u32; HOOKS.len()], Failure> {
         let mut all = [0; HOOKS.len()];
         for (dir, slot) in all.iter_mut().enumerate() {
-            *slot = self.references(&hook_set(dir, family))?;
+            *slot = self.references(&hook_set(dir, family, via))?;
         }
         Ok(all)
     }
@@ -432,7 +457,7 @@ impl Rules {
         let Some((letter, made)) = state.made(letter) else { return Ok(()) };
         for family in families() {
             let mut text = String::new();
-            let counts = made.chains.get(index(family)).copied().unwrap_or_default();
+            let counts = made.chains_of(family);
             for (table, count) in TABLES.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
                 text.extend(["*", table, "\n"]);
                 for (before, behind) in [(":", " - [0:0]\n"), ("-X ", "\n")] {
@@ -440,14 +465,19 @@ impl Rules {
                 }
                 text.push_str("COMMIT\n");
             }
-            if !text.is_empty() {
-                let text = text.replace(LETTER, &String::from(letter));
-                restore::restore_via(family, &[text], made.via_of(family))?;
+            if text.is_empty() {
+                continue;
+            }
+            let (text, via) = (text.replace(LETTER, &String::from(letter)), made.via_of(family));
+            if let Err(e) = restore::restore_via(family, &[text], via)
+                // Who does not work at all was tried in vain.
+                && restore::works(family, via, &e)
+            {
+                return Err(e);
             }
         }
         self.destroy(&[PREFIX, &String::from(letter), "_"].concat())?;
-        let at = LETTERS.iter().position(|one| *one == letter).unwrap_or(0);
-        self.note(STATE + 1 + u32::try_from(at).unwrap_or(0), "")
+        self.note(number(letter), "")
     }
 
     /// Destroys sets of ours by what their names begin with.
@@ -455,9 +485,10 @@ impl Rules {
         destroy(&mut self.sets, prefix, &[])
     }
 
-    /// Forgets everything; no rule is left.
+    /// Forgets everything; no rule is left. What tells of the others goes last.
     fn forget(&mut self) -> Result<(), Failure> {
-        self.destroy(PREFIX)
+        let first = ["h", "t", "a_", "b_", "c_", "d_", ""];
+        first.iter().try_for_each(|rest| self.destroy(&[PREFIX, rest].concat()))
     }
 
     /// Takes all rules away.
@@ -466,10 +497,7 @@ impl Rules {
     /// What was refused.
     pub fn unload(&mut self) -> Result<(), Failure> {
         let state = self.state()?;
-        if state == State::default() {
-            return Ok(());
-        }
-        self.switch(&state, &State::default())?;
+        self.turn_to(&state, &State { now: None, trial: None, is_half: false, ..state })?;
         for letter in LETTERS {
             self.drop_rules(&state, Some(letter))?;
         }
@@ -485,10 +513,9 @@ impl Rules {
         if state.trial.is_none() || self.pending()?.unwrap_or(0) == 0 {
             return Ok(false);
         }
-        let wanted = State { now: state.trial, trial: None, ..state };
-        self.switch(&state, &wanted)?;
-        self.note_state(wanted.now, None)?;
-        self.drop_rules(&state, state.now)?;
+        let wanted = State { now: state.trial, trial: None, is_half: false, ..state };
+        self.turn_to(&state, &wanted)?;
+        let _ = self.drop_rules(&state, state.now);
         Ok(true)
     }
 
@@ -510,23 +537,9 @@ impl Rules {
             // Others have taken rules away: nobody knows what is left of the previous ones.
             return self.unload().map(|()| false);
         }
-        let wanted = State { trial: None, ..state };
-        self.switch(&state, &wanted)?;
-        self.note_state(wanted.now, None)?;
-        self.drop_rules(&state, state.trial)?;
+        let wanted = State { trial: None, is_half: false, ..state };
+        self.turn_to(&state, &wanted)?;
+        let _ = self.drop_rules(&state, state.trial);
         Ok(true)
-    }
-}
-
-/// Which program works, the one that the host has chosen before others.
-fn probe(family: Family, letter: char) -> Result<Via, Failure> {
-    let chain = chain_name(0).replace(LETTER, &String::from(letter));
-    let asks = [" -m set --match-set ", &hook_set(0, family), " src -j RETURN\nCOMMIT\n"].concat();
-    restore::restore(family, &[["*filter\n:", &chain, " - [0:0]\n-A ", &chain, &asks].concat()])
-}
-
-impl Made {
-    fn via_of(&self, family: Family) -> Via {
-        self.via.get(index(family)).copied().unwrap_or(0)
     }
 }

@@ -11,6 +11,8 @@ use crate::plan::{Addresses, Field, Interfaces, PacketSide, Ports, Rule, Test, V
 const MULTIPORT_MAX: usize = 15;
 /// Networks of a list that are rules of their own; more of them become a set.
 const NETS_MAX: usize = 4;
+/// Words of what a rule asks for, of the 255 that `iptables-restore` takes; more are rules of their own.
+const WORDS_MAX: usize = 100;
 /// Bits of TCP flags that iptables has words for.
 const FLAGS: [&str; 6] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG"];
 const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
@@ -126,9 +128,20 @@ impl Matches {
             (Sense::Is, 0) => self.never = true,
             (Sense::Is, 1) => self.plain.extend(all.pop()),
             (Sense::IsNot, 0) => {}
-            (Sense::IsNot, _) if asks == Asks::Often => self.plain.extend(all),
+            (Sense::IsNot, _) if asks == Asks::Often && self.has_room_for(&all) => self.plain.extend(all),
+            (Sense::IsNot, _) if asks == Asks::Often => {
+                // Whoever is one of them leaves the list.
+                let is = |one: &String| one.replace(" ! --", " --");
+                self.lists.push((sense, all.iter().map(is).collect()));
+            }
             _ => self.lists.push((sense, all)),
         }
+    }
+
+    /// Whether one rule can ask for all of these, too.
+    fn has_room_for(&self, all: &[String]) -> bool {
+        let words = all.iter().chain([&self.plain]).map(|text| text.matches(' ').count());
+        words.sum::<usize>() <= WORDS_MAX
     }
 
     fn interfaces(&mut self, list: &Interfaces, letter: &str) {

@@ -1,43 +1,42 @@
 #![forbid(unsafe_code)]
 //! The chains through which packets come to rule sets, and what in a rule set was refused.
 
+use super::letters::Made;
 use super::restore::{self, Via};
-use super::ruleset::{HOOKS, Made, Refusal, hook_set, index, trial_set};
+use super::ruleset::{HOOKS, Refusal, hook_set, trial_set};
 use super::written::{LETTER, TABLES, chain_name};
 use crate::ban::Failure;
 use crate::base::range::Family;
 use nix::errno::Errno;
 
-/// Puts such chains in force.
-pub(super) fn run_switch(family: Family, text: String, via: Option<Via>) -> Result<(), Failure> {
-    if !text.is_empty() {
-        restore::restore_via(family, &[text], via.unwrap_or(0))?;
-    }
-    Ok(())
+/// Where packets are to go in a family.
+pub(super) struct Lead {
+    /// How often the rules of hooks are there.
+    pub(super) asked: [u32; HOOKS.len()],
+    /// Whether the chain of ours may be there although that is nowhere.
+    pub(super) reached: [bool; HOOKS.len()],
+    pub(super) now: Option<(char, Made)>,
+    pub(super) trial: Option<(char, Made)>,
 }
 
-/// The chains that lead to rule sets, in place of those that are there; `asked`: how often their rules are.
-pub(super) fn switch_text(
-    family: Family,
-    asked: [u32; HOOKS.len()],
-    now: Option<(char, Made)>,
-    trial: Option<(char, Made)>,
-) -> String {
+/// The chains that lead to rule sets, in place of those that are there.
+pub(super) fn switch_text(family: Family, via: Via, lead: &Lead) -> String {
+    let &Lead { asked, reached, now, trial } = lead;
     let mut text = String::new();
     for (nat, table) in TABLES.into_iter().enumerate() {
         let mut part = String::new();
         let hooks = HOOKS.into_iter().zip(asked).enumerate();
         for (dir, ((hook, chain), asked)) in hooks.filter(|(dir, _)| usize::from(*dir > 2) == nat) {
-            let set = hook_set(dir, family);
+            let set = hook_set(dir, family, via);
             let to = |made: Option<(char, Made)>| {
                 let (letter, made) = made?;
-                let number = made.bases.get(index(family))?.get(dir).copied().flatten()?;
+                let number = made.base(family, dir)?;
                 Some([" -g ", &chain_name(number).replace(LETTER, &String::from(letter)), "\n"].concat())
             };
             let rule = [hook, " -m set ! --match-set ", &set, " src -j ", chain, "\n"].concat();
             let (now, on_trial) = (to(now), to(trial));
             if now.is_none() && on_trial.is_none() {
-                if asked > 0 {
+                if asked > 0 || reached.get(dir) == Some(&true) {
                     part.extend([":", chain, " - [0:0]\n"]);
                     (0..asked).for_each(|_| part.extend(["-D ", &rule]));
                     part.extend(["-X ", chain, "\n"]);

@@ -14,6 +14,10 @@ pub(super) const PREFIX: &str = "mef_";
 const GATE: &str = "mef_gate";
 /// What becomes of packets of whom is banned.
 const HIT: &str = "mef_hit";
+/// The sets that count dropped packets.
+pub(super) const DROPS: &str = "drops";
+/// The empty sets that jumps to the gate ask.
+pub(super) const GATES: &str = "gates";
 /// Tables, and the chains of the kernel in them: before connection tracking; behind it; where packets can be
 /// refused, and are known to be for this host or others.
 const PLACES: [(&str, &[&str], &str); 5] = [
@@ -89,7 +93,7 @@ pub(super) fn table_of(place: usize) -> &'static str {
     PLACES.get(place).map_or("raw", |(table, ..)| table)
 }
 
-/// How often the set of bans is asked at a place, and whether two places are in one table.
+/// How often our jumps of each kind stand at a place, and whether two places are in one table.
 pub(super) fn hooks_of(place: usize) -> usize {
     PLACES.get(place).map_or(1, |(_, hooks, _)| hooks.len())
 }
@@ -133,8 +137,9 @@ impl Plan<'_> {
         lookups(&mut text, SetKind::Networks);
         ask(&mut text, &family_name("denynet", family));
         for hook in self.hooks() {
-            let _ = writeln!(text, "-I {hook} 1 -j {GATE}");
-            let _ = writeln!(text, "-I {hook} 1 {}", first(family));
+            for jump in [gate(family), first(family)] {
+                let _ = writeln!(text, "-I {hook} 1 {jump}");
+            }
         }
         text + "COMMIT\n"
     }
@@ -147,6 +152,14 @@ impl Plan<'_> {
             let _ = write!(text, "{option} {GATE}\n{option} {HIT}\n");
         }
         text + "COMMIT\n"
+    }
+
+    /// Takes jumps of ours away one by one, each text one of a chain of the kernel.
+    pub(super) fn single_jumps(&self, family: Family) -> impl Iterator<Item = String> {
+        let jumps =
+            self.hooks().iter().flat_map(move |hook| [first(family), gate(family)].map(|j| (hook, j)));
+        let begin = self.begin();
+        jumps.map(move |(hook, jump)| format!("{begin}-D {hook} {jump}\nCOMMIT\n"))
     }
 
     /// The rules of one more scope, before those that are there.
@@ -166,7 +179,7 @@ impl Plan<'_> {
                 let _ = writeln!(text, "-D {hook} {}", first(family));
             });
             (0..gates).for_each(|_| {
-                let _ = writeln!(text, "-D {hook} -j {GATE}");
+                let _ = writeln!(text, "-D {hook} {}", gate(family));
             });
         }
     }
@@ -184,6 +197,8 @@ impl Plan<'_> {
                 log_prefix(&log.prefix.to_string_lossy())
             );
         }
+        // It matches everything, and leads nowhere.
+        let _ = writeln!(text, "-A {HIT} -m set --match-set {} src", family_name(DROPS, family));
         if self.options.reject {
             let icmp = match family {
                 Family::V4 => "icmp-port-unreachable",
@@ -202,6 +217,11 @@ impl Plan<'_> {
 fn first(family: Family) -> String {
     let set = set_name(Scope::ALL.set(SetKind::Hosts, family));
     format!("-m set --match-set {set} src -j {HIT}")
+}
+
+/// The rule behind it. What it asks holds nothing: it has as many references as there are such rules.
+fn gate(family: Family) -> String {
+    format!("-m set ! --match-set {} src -j {GATE}", family_name(GATES, family))
 }
 
 /// What may stand between quotes.
@@ -263,6 +283,7 @@ mod tests {
             -A mef_hit -m set --match-set mef_allow4 src -j RETURN\n\
             -A mef_hit -m limit --limit 1/second --limit-burst 5 -j LOG --log-level 4 \
             --log-prefix \"a 'word' and a tail that is \"\n\
+            -A mef_hit -m set --match-set mef_drops4 src\n\
             -A mef_hit -j DROP\n\
             -A mef_gate -p tcp -m multiport --dports 22,80:90 -m set --match-set mef_ban_t22_80.90_4 src \
             -j mef_hit\n\
@@ -272,7 +293,7 @@ mod tests {
             -A mef_gate -p tcp ! --syn -j RETURN\n\
             -A mef_gate -m set --match-set mef_bannet4 src -j mef_hit\n\
             -A mef_gate -m set --match-set mef_denynet4 src -j mef_hit\n\
-            -I PREROUTING 1 -j mef_gate\n\
+            -I PREROUTING 1 -m set ! --match-set mef_gates4 src -j mef_gate\n\
             -I PREROUTING 1 -m set --match-set mef_ban4 src -j mef_hit\n\
             COMMIT\n";
         let got = text.replace(&set_name(scopes[0].0.set(SetKind::Hosts, Family::V4)), "mef_ban_t22_80.90_4");

@@ -345,6 +345,8 @@ impl Sink for Text {
     fn set(&mut self, set: &Set) {
         match &set.elements {
             Elements::Ports(ports) => self.ports.push((set.name, ports.clone())),
+            // Only what was read back is so.
+            Elements::Many(..) => {}
             Elements::Addresses(family, ranges) => {
                 let (name, ranges) = (set_name(set.name.as_str()), ranges.clone());
                 self.sets.push(NewSet { name, family: *family, ranges, dynamic: None });

@@ -62,15 +62,27 @@ impl Draft {
     }
 }
 
+/// How much of tables is read. The kernel takes long to list large sets, and begins anew when somebody is
+/// banned meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListingScope {
+    /// All of them.
+    Whole,
+    /// All but the elements of those large sets of ours that say themselves what is in them.
+    ButLargeSets,
+    /// Of tables of ours no elements of sets, and of the rules those that no statement was made to.
+    OfOthers,
+}
+
 /// The tables that `wanted` says yes to, by the words for family and name, as they are at one moment.
 ///
 /// # Errors
 /// The system call or the kernel's error; EBUSY if others changed something again and again.
-pub fn read(wanted: &dyn Fn(&str, &str) -> bool) -> Result<Vec<ListedTable>, TxnError> {
+pub fn read(wanted: &dyn Fn(&str, &str) -> bool, scope: ListingScope) -> Result<Vec<ListedTable>, TxnError> {
     let mut socket = NlSocket::open(Bus::Netfilter)?;
     for _ in 0..REREADS_MAX {
         let before = query::generation(&mut socket)?;
-        let tables = read_once(&mut socket, wanted)?;
+        let tables = read_once(&mut socket, wanted, scope)?;
         if query::generation(&mut socket)? == before {
             return Ok(tables);
         }
@@ -95,6 +107,7 @@ pub fn family_word(family: u8) -> &'static str {
 fn read_once(
     socket: &mut NlSocket,
     wanted: &dyn Fn(&str, &str) -> bool,
+    scope: ListingScope,
 ) -> Result<Vec<ListedTable>, TxnError> {
     let mut drafts = tables(socket, wanted)?;
     let mut used: Vec<Name> = Vec::new();
@@ -102,11 +115,11 @@ fn read_once(
         // Those of our rules for frames are the same as those of our rules for packets.
         let mut own = Vec::new();
         let apart = draft.table.ours && draft.of() == TableOf::Frames;
-        read_sets(socket, draft, if apart { &mut own } else { &mut used })?;
+        read_sets(socket, draft, scope, if apart { &mut own } else { &mut used })?;
     }
     for draft in &mut drafts {
         read_chains(socket, draft)?;
-        read_rules(socket, draft)?;
+        read_rules(socket, draft, scope)?;
     }
     Ok(joined(drafts))
 }
@@ -144,6 +157,17 @@ fn objects(
     kind: u16,
     names: &[&[u8]],
 ) -> Result<Vec<(u8, Vec<u8>)>, Lost> {
+    objects_where(socket, family, kind, names, &|_| true)
+}
+
+/// Those of them that are wanted.
+fn objects_where(
+    socket: &mut NlSocket,
+    family: u8,
+    kind: u16,
+    names: &[&[u8]],
+    wanted: &dyn Fn(&[u8]) -> bool,
+) -> Result<Vec<(u8, Vec<u8>)>, Lost> {
     let found = std::cell::RefCell::new(Vec::new());
     let ask = |buf: &mut MsgBuf| {
         for (kind, name) in [TABLE, SET_NAME].into_iter().zip(names) {
@@ -152,7 +176,10 @@ fn objects(
     };
     query::dump(socket, family, kind, &ask, &mut || found.borrow_mut().clear(), &mut |m| {
         let family = m.payload.first().copied().unwrap_or(0);
-        found.borrow_mut().push((family, m.payload.get(4..).unwrap_or_default().to_vec()));
+        let body = m.payload.get(4..).unwrap_or_default();
+        if wanted(body) {
+            found.borrow_mut().push((family, body.to_vec()));
+        }
     })?;
     Ok(found.into_inner())
 }
@@ -192,7 +219,12 @@ fn tables(socket: &mut NlSocket, wanted: &dyn Fn(&str, &str) -> bool) -> Result<
 }
 
 #[inline(never)]
-fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> Result<(), Lost> {
+fn read_sets(
+    socket: &mut NlSocket,
+    draft: &mut Draft,
+    scope: ListingScope,
+    used: &mut Vec<Name>,
+) -> Result<(), Lost> {
     let owner = if draft.table.ours { SetOwner::Ours } else { SetOwner::Others };
     let all = objects(socket, draft.family, msg::GETSET, &[&draft.name])?;
     draft.trial = all.iter().filter(|_| owner == SetOwner::Ours).find_map(|(_, body)| trial::name_of(body));
@@ -201,7 +233,12 @@ fn read_sets(socket: &mut NlSocket, draft: &mut Draft, used: &mut Vec<Name>) -> 
             continue;
         }
         let Some(mut set) = sets::set(&body, &draft.name, owner) else { continue };
-        if set.is_list() {
+        let is_named_of_ours = owner == SetOwner::Ours && !set.anonymous();
+        if scope == ListingScope::ButLargeSets && is_named_of_ours {
+            set.digest = sets::digest(&body);
+        }
+        let is_left_out = set.digest.is_some() || scope == ListingScope::OfOthers && is_named_of_ours;
+        if set.is_list() && !is_left_out {
             for (_, body) in objects(socket, draft.family, msg::GETSETELEM, &[&draft.name, &set.name])? {
                 sets::elements(&body, &mut set);
             }
@@ -278,10 +315,15 @@ fn base(draft: &Draft, chain: &[u8]) -> ChainBase {
 }
 
 #[inline(never)]
-fn read_rules(socket: &mut NlSocket, draft: &mut Draft) -> Result<(), Lost> {
+fn read_rules(socket: &mut NlSocket, draft: &mut Draft, scope: ListingScope) -> Result<(), Lost> {
     let (family, of) = (draft.table.family, draft.of());
     let context = rule::Context { family, of, sets: &draft.sets, interface: routes::interface };
-    for (_, body) in objects(socket, draft.family, msg::GETRULE, &[&draft.name])? {
+    let leaves_out = draft.table.ours && scope == ListingScope::OfOthers;
+    let wanted = |body: &[u8]| {
+        let of_statement = || rule::origin(attr(body, rule_attr::USERDATA).unwrap_or_default());
+        !leaves_out || of_statement().is_none()
+    };
+    for (_, body) in objects_where(socket, draft.family, msg::GETRULE, &[&draft.name], &wanted)? {
         let (table, chain) = (name(&body, TABLE), name(&body, rule_attr::CHAIN));
         let at = draft.chains.binary_search_by(|(known, _)| known.as_slice().cmp(chain)).ok();
         let at = at.filter(|_| table == draft.name).and_then(|at| draft.chains.get(at));

@@ -98,7 +98,8 @@ pub(super) fn foreign_comment(text: &str) -> String {
     kept(&text.replace('\\', "/"))
 }
 
-fn origin(mut data: &[u8]) -> Option<u32> {
+/// The number of the statement that a rule of `mef load` was made from, by its user data.
+pub(super) fn origin(mut data: &[u8]) -> Option<u32> {
     while let [kind, len, rest @ ..] = data {
         let (value, next) = rest.split_at_checked(usize::from(*len))?;
         if *kind == UDATA_ORIGIN {

@@ -4,6 +4,8 @@
 use super::expr::{ListedExpr, previous, shown, until_nul};
 use crate::base::name::Name;
 use crate::base::range::{Family, Range, merge};
+use crate::base::range_list::DIGEST;
+use crate::firewall::nft::{UDATA_SET_COMMENT, udata_comment};
 use crate::plan::{Elements, Set};
 use crate::sys::nlattr::{attr, attrs, be32};
 
@@ -13,6 +15,7 @@ const NAME: u16 = 2;
 const FLAGS: u16 = 3;
 const KEY_TYPE: u16 = 4;
 const KEY_LEN: u16 = 5;
+const USERDATA: u16 = 13;
 // NFTA_SET_ELEM_*
 const LIST_ELEMENTS: u16 = 3;
 const ELEM_KEY: u16 = 1;
@@ -69,6 +72,8 @@ pub struct ListedSet {
     pub content: SetContent,
     flags: i32,
     key: (u32, usize),
+    /// What stands for its elements, where they are not to be listed.
+    pub digest: Option<String>,
     /// Ends of intervals and keys, as they were told.
     found: Vec<KeyReport>,
 }
@@ -120,7 +125,15 @@ pub fn set(payload: &[u8], table: &[u8], owner: SetOwner) -> Option<ListedSet> {
         Some(odd) => odd,
         None => SetContent::List(Vec::new()),
     };
-    (of == table).then(|| ListedSet { name: name.to_vec(), content, flags, key, found: Vec::new() })
+    let (name, found) = (name.to_vec(), Vec::new());
+    (of == table).then_some(ListedSet { name, content, flags, key, digest: None, found })
+}
+
+/// What `mef load` has written on a large set of its own in place of its elements.
+#[inline(never)]
+pub fn digest(payload: &[u8]) -> Option<String> {
+    let comment = udata_comment(attr(payload, USERDATA)?, UDATA_SET_COMMENT)?;
+    comment.contains(DIGEST).then(|| comment.to_owned())
 }
 
 /// Adds the elements of a NEWSETELEM message.
@@ -190,6 +203,10 @@ pub fn named(set: &mut ListedSet, owner: SetOwner, used: &mut Vec<Name>) -> Resu
     let elements = match set.key {
         key if !TYPES.contains(&key) => Err("its elements are neither addresses nor ports"),
         _ if list.is_empty() && owner == SetOwner::Others => Err("it is empty"),
+        (7 | 8, len) if set.digest.is_some() => {
+            let family = if len == 4 { Family::V4 } else { Family::V6 };
+            Ok(Elements::Many(family, set.digest.take().unwrap_or_default()))
+        }
         (13, _) => Ok(Elements::Ports(ports(list))),
         (_, len) => {
             let family = if len == 4 { Family::V4 } else { Family::V6 };

@@ -12,6 +12,7 @@ mod spec;
 mod txn;
 
 pub use ffi::{Expr, NftRule};
+pub(in crate::firewall) use refusal::ROOT;
 pub use refusal::{NFLOG, Op, Optional, Refusal, TxnError};
 pub use spec::{Hook, SetSpec};
 pub use txn::{ELEMENTS_MAX, Txn};
@@ -104,6 +105,17 @@ pub fn comment_udata(kind: u8, text: &str) -> smallvec::SmallVec<[u8; 64]> {
     data
 }
 
+/// The user data of a set: its comment, and behind it what of that `nft list` has no room for.
+#[must_use]
+pub fn set_udata(text: &str) -> smallvec::SmallVec<[u8; 64]> {
+    let mut data = comment_udata(UDATA_SET_COMMENT, text);
+    let end = text.len().min(SET_COMMENT_MAX);
+    if let Some(more) = text.get(COMMENT_MAX..end).filter(|more| text.is_ascii() && !more.is_empty()) {
+        data.extend(comment_udata(UDATA_SET_MORE, more));
+    }
+    data
+}
+
 /// Finds a comment in user data.
 #[must_use]
 pub fn udata_comment(mut data: &[u8], kind: u8) -> Option<&str> {
@@ -119,6 +131,10 @@ pub fn udata_comment(mut data: &[u8], kind: u8) -> Option<&str> {
 
 /// Longest comment that every version of `nft` prints.
 pub const COMMENT_MAX: usize = 127;
+/// Longest that is kept of a set: user data have 256 bytes (NFT_USERDATA_MAXLEN).
+pub const SET_COMMENT_MAX: usize = COMMENT_MAX + 120;
+/// The rest of a longer comment of a set: a kind of our own, which `nft` passes over.
+pub const UDATA_SET_MORE: u8 = 0x6d;
 /// NFTNL_UDATA_RULE_COMMENT
 pub const UDATA_RULE_COMMENT: u8 = 0;
 /// NFTNL_UDATA_SET_COMMENT
@@ -129,6 +145,20 @@ pub const UDATA_ELEM_COMMENT: u8 = 0;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_set_more_is_kept_than_is_shown() {
+        for len in [0, 1, COMMENT_MAX, COMMENT_MAX + 1, SET_COMMENT_MAX, SET_COMMENT_MAX + 1, 1000] {
+            let text: String = ('0'..='9').cycle().take(len).collect();
+            let data = set_udata(&text);
+            let part = |kind| udata_comment(&data, kind).unwrap_or_default();
+            assert!(data.len() <= 256);
+            assert_eq!(part(UDATA_SET_COMMENT).len(), len.min(COMMENT_MAX));
+            let all = [part(UDATA_SET_COMMENT), part(UDATA_SET_MORE)].concat();
+            assert_eq!(all, text[..len.min(SET_COMMENT_MAX)]);
+        }
+        assert_eq!(udata_comment(&set_udata(&"ü".repeat(200)), UDATA_SET_MORE), None);
+    }
 
     #[test]
     fn comments_are_cut_between_characters_and_show_on_one_line() {

@@ -1,10 +1,11 @@
 #![forbid(unsafe_code)]
 //! Questions to nf_tables: one object, or a dump that is whole (one generation) or repeated.
 
-use super::{TableId, UDATA_SET_COMMENT, elem, message, msg, udata_comment};
+use super::{TableId, UDATA_SET_COMMENT, UDATA_SET_MORE, elem, message, msg, udata_comment};
 use crate::base::name::Name;
 use crate::sys::netlink::{Lost, NlSocket};
 use crate::sys::nlattr::{self, ACK, DUMP, DUMP_INTR, Msg, MsgBuf, NLMSG_DONE, REQUEST, attr, be32, be64};
+use mnl::Bus;
 use nix::errno::Errno;
 
 const SET_TABLE: u16 = 1;
@@ -17,7 +18,7 @@ const SET_COUNT: u16 = 20;
 /// NFTA_GEN_ID
 const GEN_ID: u16 = 1;
 /// What fails when the kernel says no to a question.
-pub(super) const QUERY: &str = "netlink question";
+pub(in crate::firewall) const QUERY: &str = "netlink question";
 /// Questions that are asked in one go: the answer to each may take 8 kB of the socket's room.
 const QUESTIONS: usize = 16;
 /// How often a dump that others disturb is begun anew. Each lasts milliseconds.
@@ -31,6 +32,8 @@ pub struct SetInfo<'a> {
     pub flags: u32,
     /// Its comment.
     pub comment: &'a str,
+    /// What of that has its place elsewhere.
+    pub more: &'a str,
     /// The number that it has in its table; none that comes later has a smaller one. 0 before Linux 4.16.
     pub handle: u64,
     /// How many elements it has (Linux 6.16 and newer tell it).
@@ -80,10 +83,11 @@ fn set_info(m: Msg<'_>, each: &mut dyn FnMut(SetInfo<'_>)) {
     let body = m.payload.get(4..).unwrap_or_default();
     let Some(name) = attr(body, SET_NAME).and_then(nlattr::text) else { return };
     let flags = attr(body, SET_FLAGS).and_then(be32).unwrap_or(0);
-    let comment = attr(body, SET_USERDATA).and_then(|u| udata_comment(u, UDATA_SET_COMMENT)).unwrap_or("");
+    let text = |kind| attr(body, SET_USERDATA).and_then(|u| udata_comment(u, kind)).unwrap_or("");
+    let (comment, more) = (text(UDATA_SET_COMMENT), text(UDATA_SET_MORE));
     let handle = attr(body, SET_HANDLE).and_then(be64).unwrap_or(0);
     let count = attr(body, SET_COUNT).and_then(be32);
-    each(SetInfo { name, flags, comment, handle, count });
+    each(SetInfo { name, flags, comment, more, handle, count });
 }
 
 /// All elements of a set, at least once each. `restart` is called when a dump begins anew, so that what
@@ -105,6 +109,31 @@ pub fn elements(
     exchange(socket, table.family, (msg::GETSETELEM, DUMP), &ask, restart, &mut |m| {
         elem::found(m.payload.get(4..).unwrap_or_default()).for_each(&mut *each);
     })
+}
+
+/// Whether a set that is there has no element, however many it may have: only the beginning of the answer is
+/// waited for, on a socket of its own.
+///
+/// # Errors
+/// As `set`.
+pub fn is_empty(table: &TableId, name: &Name) -> Result<bool, Lost> {
+    let mut socket = NlSocket::open(Bus::Netfilter)?;
+    let seq = socket.next_seq();
+    let mut buf = MsgBuf::with_capacity(128);
+    let open = buf.start(message(msg::GETSETELEM), REQUEST | DUMP, seq);
+    buf.put(&[table.family, 0, 0, 0]);
+    buf.attr_str(SET_TABLE, table.name.as_str());
+    buf.attr_str(SET_NAME, name.as_str());
+    buf.finish(open);
+    socket.send(buf.bytes())?;
+    let (mut has_any, mut is_over) = (false, false);
+    while !has_any && !is_over {
+        socket.receive(&mut |m| {
+            is_over |= m.errno().is_some() || m.kind == NLMSG_DONE;
+            has_any |= !is_over && elem::found(m.payload.get(4..).unwrap_or_default()).next().is_some();
+        })?;
+    }
+    Ok(!has_any)
 }
 
 /// Asks for the element that equals `key` (or, in an interval set, the interval that holds it).

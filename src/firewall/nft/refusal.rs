@@ -192,7 +192,8 @@ const NO_TRACKING: &str = ": this kernel tracks no connections through a bridge 
 const NO_NETFILTER: &str = ": this kernel lacks nfnetlink: load the module nfnetlink, or install the package \
     that has it (on OpenWrt kmod-nfnetlink)";
 
-const ROOT: &str = ": run it as root (CAP_NET_ADMIN in this network namespace)";
+/// Said to who may not.
+pub(in crate::firewall) const ROOT: &str = ": run it as root (CAP_NET_ADMIN in this network namespace)";
 
 /// What says everything alone: the kernel's word for it would only mislead.
 fn whole(advice: &str) -> Option<&str> {

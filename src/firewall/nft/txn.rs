@@ -5,7 +5,7 @@ use super::elem::{self, Elem, ElemCounter, ElemMsg, Timeout};
 use super::ffi::NftRule;
 use super::refusal::{Op, Ops, Optional};
 use super::spec::{Hook, SetSpec};
-use super::{TableId, UDATA_SET_COMMENT, comment_udata, message, msg, rule_attr};
+use super::{TableId, message, msg, rule_attr, set_udata};
 use crate::base::name::{IfName, Name};
 use crate::sys::nlattr::{self, APPEND, CREATE, ECHO, EXCL, MsgBuf, REQUEST};
 
@@ -338,7 +338,7 @@ impl Txn {
             self.buf.attr_be64(SET_TIMEOUT, spec.timeout_ms);
         }
         if !spec.comment.is_empty() {
-            self.buf.attr(SET_USERDATA, &comment_udata(UDATA_SET_COMMENT, spec.comment));
+            self.buf.attr(SET_USERDATA, &set_udata(spec.comment));
         } else if spec.host_order {
             let [a, b, c, d] = HOST_ENDIAN.to_ne_bytes();
             self.buf.attr(SET_USERDATA, &[UDATA_SET_KEYBYTEORDER, 4, a, b, c, d]);

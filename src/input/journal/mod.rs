@@ -24,7 +24,8 @@ use super::lines::MAX_LINE;
 use super::watch::{WatchNeed, Watches};
 use super::{Item, Position, Progress, Shown, Source, Tags, Written};
 use crate::base::build_part::BuildPart;
-use crate::base::clock::{Mono, Now, Wall};
+use crate::base::clock::{LineTime, Mono, Now, Wall};
+use crate::base::position::time_behind;
 use crate::sys::fs::{self, FileId};
 use crate::sys::inotify::{Mask, WatchDescriptor};
 use entry::{Entries, EntryOutcome};
@@ -82,8 +83,8 @@ pub struct JournalSource {
     rescan: bool,
     /// There is a file that journald writes to.
     there: bool,
-    /// Everything that was there at the start was read.
-    live: bool,
+    /// When it was written what is read from now on.
+    time: LineTime,
     said: u8,
     damaged: u64,
     unreadable: u64,
@@ -124,17 +125,19 @@ impl JournalSource {
         now: Now,
     ) -> JournalSource {
         let begin = || JournalPosition::since(now.wall.0.saturating_sub(since.into()));
+        let place = JournalPosition::find(saved);
+        let time = if place.is_some() { time_behind(saved) } else { LineTime::Stamped };
         JournalSource {
             dirs,
             watches: Watches::open(),
             files: [None; 2],
             entries: Entries::new(wanted),
-            place: JournalPosition::find(saved).unwrap_or_else(begin),
+            place: place.unwrap_or_else(begin),
             current: None,
             queue: Vec::new(),
             rescan: true,
             there: false,
-            live: false,
+            time,
             said: 0,
             damaged: 0,
             unreadable: 0,
@@ -301,9 +304,11 @@ impl JournalSource {
                 }
                 current.skip = 0;
             }
-            let written = match self.live {
-                true => Written::Live,
-                false => Written::At(Wall(entry.realtime / 1_000_000)),
+            let at = Wall(entry.realtime / 1_000_000);
+            let written = match self.time {
+                LineTime::Now => Written::Live,
+                LineTime::Since(then) => Written::At(at.max(then)),
+                LineTime::Stamped => Written::At(at),
             };
             match self.entries.read(&current.reader, window, room, (&entry, written), sink) {
                 EntryOutcome::Done => {}
@@ -420,7 +425,7 @@ impl Source for JournalSource {
                 None => break,
             }
         }
-        self.live = true;
+        self.time = LineTime::Now;
         Progress::Idle
     }
 

@@ -7,6 +7,7 @@ use super::name::{NameTrouble, WatchedName};
 use super::reader::{FileReader, TailStep};
 use super::{Tail, rotate};
 use crate::base::bytes::of_path;
+use crate::base::clock::LineTime;
 use crate::input::{Item, Shown, Tags};
 use crate::sys::fs::{self, FileId};
 use std::path::{Path, PathBuf};
@@ -60,13 +61,13 @@ impl Tail {
     /// One read of the file before the present one.
     fn read_late(&mut self, i: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> usize {
         let Some(mut late) = self.names.get_mut(i).and_then(|n| n.late.take()) else { return 0 };
-        let live = self.names.get(i).is_some_and(|n| n.live);
+        let time = self.names.get(i).map_or(LineTime::Stamped, |n| n.time);
         let head = self.names.get(i).and_then(|n| n.head.as_ref());
         // Nothing was in it when it was renamed.
         let copied = late.is_at_start() && head.is_some_and(|head| head.is_copied_to(&late));
         let step = match copied {
             true => Ok(TailStep::Replaced),
-            false => self.lend(i, &mut late, live, None, sink),
+            false => self.lend(i, &mut late, time, None, sink),
         };
         let Some(name) = self.names.get_mut(i) else { return 0 };
         if let Ok(TailStep::Read { bytes, more }) = step {
@@ -90,7 +91,7 @@ impl Tail {
     /// One read of the present file.
     fn read_head(&mut self, i: usize, sink: &mut dyn FnMut(Tags, Item<'_>)) -> usize {
         let Some(name) = self.names.get_mut(i) else { return 0 };
-        let live = name.live;
+        let time = name.time;
         let Some(mut head) = name.head.take() else { return 0 };
         if name.check {
             // Others may write there since.
@@ -114,12 +115,14 @@ impl Tail {
                 Err(_) => {} // the read finds it, too
             }
         }
-        let step = self.lend(i, &mut head, live, begin, sink);
+        let step = self.lend(i, &mut head, time, begin, sink);
         let Some(name) = self.names.get_mut(i) else { return 0 };
         match step {
             Ok(TailStep::Read { bytes, more }) => {
                 head.dirty = more;
-                name.live |= !more && !name.check && !name.turning;
+                if !more && !name.check && !name.turning {
+                    name.time = LineTime::Now;
+                }
                 name.head = Some(head);
                 bytes
             }
@@ -145,7 +148,7 @@ impl Tail {
         &mut self,
         i: usize,
         reader: &mut FileReader,
-        live: bool,
+        time: LineTime,
         begin: Option<Begin>,
         sink: &mut dyn FnMut(Tags, Item<'_>),
     ) -> std::io::Result<TailStep> {
@@ -157,16 +160,16 @@ impl Tail {
         let wrapped = tags.within(self.containers);
         let Some(room) = self.unwrapped.as_mut().filter(|_| !wrapped.is_empty()) else {
             return reader.step(&mut self.buffer, &mut self.cut, begin, &mut |lines| {
-                sink(tags, Item::Block { lines, live, attested });
+                sink(tags, Item::Block { lines, time, attested });
             });
         };
         let (plain, mut container) = (tags.without(wrapped), reader.container());
         let step = reader.step(&mut self.buffer, &mut self.cut, begin, &mut |lines| {
             if !plain.is_empty() {
-                sink(plain, Item::Block { lines, live, attested });
+                sink(plain, Item::Block { lines, time, attested });
             }
             let len = container.unwrap(lines, room);
-            sink(wrapped, Item::Block { lines: room.get(..len).unwrap_or_default(), live, attested });
+            sink(wrapped, Item::Block { lines: room.get(..len).unwrap_or_default(), time, attested });
         });
         reader.container = Some(container);
         step
@@ -251,7 +254,9 @@ impl Tail {
             }
             head.restart();
             // Old lines may come again where a file is rewritten as a whole: let their stamps decide.
-            name.live &= shrunk;
+            if !shrunk {
+                name.time = LineTime::Stamped;
+            }
         }
         name.head = Some(head);
     }

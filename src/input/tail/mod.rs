@@ -89,6 +89,8 @@ impl Tail {
         saved: &[(PathBuf, Position)],
         now: Now,
     ) -> Tail {
+        // Where no rule wants a file the kernel has nothing to tell.
+        let watches = if patterns.is_empty() { Watches::none() } else { Watches::open() };
         let mut tail = Tail {
             patterns: patterns
                 .into_iter()
@@ -96,7 +98,7 @@ impl Tail {
                 .collect(),
             recent: Recent { limit: recent.limit.max(1), ..recent },
             names: Vec::new(),
-            watches: Watches::open(),
+            watches,
             buffer: Buffer::new(LARGE),
             containers: Tags(0),
             unwrapped: None,
@@ -114,6 +116,15 @@ impl Tail {
         };
         tail.scan(now, Some(saved));
         tail
+    }
+
+    /// Opens what is only followed from its end on, before anything is read: that is known then.
+    pub fn open_ends(&mut self) {
+        for i in 0..self.names.len() {
+            if self.names.get(i).is_some_and(|name| name.old) {
+                self.check(i);
+            }
+        }
     }
 
     /// Files that these want are written by a container's engine: they get what the service said.

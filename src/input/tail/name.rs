@@ -4,6 +4,7 @@
 use super::known::KnownFiles;
 use super::reader::FileReader;
 use crate::base::bytes::of_path;
+use crate::base::clock::LineTime;
 use crate::input::{Shown, Tags};
 use crate::sys::fs::FileId;
 use crate::sys::strerror;
@@ -46,8 +47,8 @@ pub(super) struct WatchedName {
     pub(super) pattern: usize,
     /// It came from a wildcard: it may leave again.
     pub(super) wild: bool,
-    /// What is read from now on was written while we looked.
-    pub(super) live: bool,
+    /// When it was written what is read from now on.
+    pub(super) time: LineTime,
     /// Something happened to the name: see which file has it.
     pub(super) check: bool,
     /// Another file has the name: read the present one to its end, then turn to the next.
@@ -77,7 +78,7 @@ impl WatchedName {
             tags,
             pattern,
             wild,
-            live: true,
+            time: LineTime::Now,
             check: true,
             turning: false,
             old: false,

@@ -6,12 +6,12 @@ use super::name::WatchedName;
 use super::reader::FileReader;
 use super::rotate::{self, DirNames};
 use super::{PathPattern, Tail};
-use crate::base::clock::Now;
-use crate::base::position::{Position, WRITTEN};
+use crate::base::clock::{LineTime, Now};
+use crate::base::position::{FOLLOWED, Position, WRITTEN, moment, time_behind};
 use crate::input::glob::Fit;
 use crate::input::watch::WatchNeed;
 use crate::input::{Shown, Tags};
-use crate::sys::{birth, clock, fs};
+use crate::sys::{birth, busy, clock, fs};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,9 @@ impl Tail {
     /// its end.
     pub(super) fn scan(&mut self, now: Now, saved: Option<&[(PathBuf, Position)]>) {
         self.rescan = false;
+        if self.patterns.is_empty() {
+            return;
+        }
         self.watches.begin();
         let before = std::mem::replace(&mut self.scanned, clock::wall_nanos());
         let names = DirNames::default();
@@ -45,6 +48,7 @@ impl Tail {
             self.newest(k, now, &mut found);
             let fresh = self.names.len();
             for file in found {
+                busy::tell();
                 self.enter(file.path, (saved, &names), |path| born_before(path, before));
             }
             self.evict(k, fresh);
@@ -145,14 +149,14 @@ impl Tail {
         };
         let at = saved.iter().find(|(p, _)| is_same(p, &path));
         // Its pattern was followed before: the file came while we were away.
-        let came = wild && saved.iter().any(|(p, _)| self.wanted(p).is_some_and(|w| w.1 == pattern && w.2));
+        let came = wild && saved.iter().any(|(p, _)| self.wanted(p).is_some_and(|w| w.1 == pattern && w.2))
+            || moment(saved, FOLLOWED).is_some_and(|then| birth::born(&path).is_some_and(|born| born > then));
         name.old = at.is_none() && !came && path.exists();
-        name.live = at.is_none() && !came;
+        name.time = if at.is_none() && !came { LineTime::Now } else { time_behind(saved) };
         self.names.push(name);
         if let Some((_, at)) = at {
             let older = saved.iter().filter(|(p, _)| is_same(p, &path)).skip(1).map(|(_, at)| *at);
-            let written = saved.iter().find(|(p, _)| p == Path::new(WRITTEN)).map(|(_, at)| at.tail);
-            self.resume(i, &path, (at, written), (&older.collect::<Vec<_>>(), names));
+            self.resume(i, &path, (at, moment(saved, WRITTEN)), (&older.collect::<Vec<_>>(), names));
         }
         Some(i)
     }

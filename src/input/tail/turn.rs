@@ -8,6 +8,7 @@ use super::reader::FileReader;
 use super::rotate::DirNames;
 use super::{Tail, rotate};
 use crate::base::bytes::of_path;
+use crate::base::clock::LineTime;
 use crate::base::position::Position;
 use crate::input::Shown;
 use crate::input::watch::WatchNeed;
@@ -35,7 +36,9 @@ impl Tail {
         match (found, &mut name.head) {
             (Ok(facts), Some(head)) if head.id == facts.id => {
                 head.attested = is_attested(&facts, &path, name.target.as_deref());
-                name.live |= !head.dirty;
+                if !head.dirty {
+                    name.time = LineTime::Now;
+                }
                 name.trouble(NameTrouble::None);
             }
             (Ok(_), Some(head)) => {
@@ -148,7 +151,9 @@ impl Tail {
                 self.retire(i, late);
             }
             Err(e) if NameTrouble::of(&e) == NameTrouble::Missing => {
-                name.live |= !name.check;
+                if !name.check {
+                    name.time = LineTime::Now;
+                }
                 name.deleted = facts.links == 0;
             }
             Err(e) => {
@@ -298,7 +303,11 @@ impl Tail {
         }
         let Some(name) = self.names.get_mut(i) else { return };
         name.known = known;
-        name.live = false;
+        // One that was rewritten, and not only emptied, has old lines, too.
+        let is_longer = |reader: &FileReader| reader.facts().is_ok_and(|facts| facts.size >= at.offset);
+        if gone && reader.as_ref().is_some_and(is_longer) {
+            name.time = LineTime::Stamped;
+        }
         name.check = true;
         let late = older.first().and_then(|at| self.find_patiently(path, at));
         if let Some(mut late) =

@@ -204,7 +204,9 @@ impl Compiler<'_> {
             },
         };
         if not {
-            return one(place(self.exceptions(names, not_lo)));
+            let list = self.exceptions(names, not_lo);
+            // Of a set without elements nothing is excepted.
+            return one(if list.names.is_empty() { Alternative::Any } else { place(list) });
         }
         let (mut exact, mut all) = (Vec::new(), Alternatives::new());
         for name in names {

@@ -245,27 +245,44 @@ pub(super) fn sets(sets: &[plan::Set], ours: bool, unsaid: &mut dyn FnMut(&Name)
                     file: Box::default(),
                 }
             }
-            plan::Elements::Addresses(family, list) => {
+            plan::Elements::Addresses(family, _) | plan::Elements::Many(family, _) => {
                 let both = match family {
                     Family::V4 => sibling(&set.name, ".4", ".6"),
                     // It stands beside the other one.
                     Family::V6 if sibling(&set.name, ".6", ".4").is_some() => continue,
                     Family::V6 => None,
                 };
-                let mut list = list.clone();
-                if let Some((_, plan::Set { elements: plan::Elements::Addresses(_, more), .. })) = both {
-                    list.extend(more);
-                }
                 let suffix = if *family == Family::V4 { ".4" } else { ".6" };
                 let alone = || of_nft(&set.name, suffix).filter(|_| ours).unwrap_or(set.name);
                 let name = both.map_or_else(alone, |(stem, _)| stem);
                 let family = both.is_none().then_some(*family);
-                SetStatement { name, family, elements: SetElements::Addresses(list), file: Box::default() }
+                let (list, file) = members(set, both.map(|(_, other)| other));
+                SetStatement { name, family, elements: SetElements::Addresses(list), file: file.into() }
             }
         };
-        if text(&Statement::Set(made.clone())).is_some() { all.push(made) } else { unsaid(&made.name) }
+        // What stands for many elements is for comparisons alone.
+        let is_said = !made.file.is_empty() || text(&Statement::Set(made.clone())).is_some();
+        if is_said { all.push(made) } else { unsaid(&made.name) }
     }
     all
+}
+
+/// The addresses of a set and of the one beside it; or the words for them, if either has too many.
+fn members(set: &plan::Set, other: Option<&plan::Set>) -> (Vec<Range>, String) {
+    let (mut list, mut words) = (Vec::new(), String::new());
+    for set in [Some(set), other].into_iter().flatten() {
+        match &set.elements {
+            plan::Elements::Addresses(_, ranges) => list.extend(ranges),
+            plan::Elements::Many(_, digest) => {
+                words.extend([if words.is_empty() { "" } else { "; " }, digest.as_str()])
+            }
+            plan::Elements::Ports(_) => {}
+        }
+    }
+    if !words.is_empty() {
+        std::mem::take(&mut list).iter().for_each(|range: &Range| words += &format!("; {range}"));
+    }
+    (list, words)
 }
 
 /// Whether these are the rules that `policy action=reject` ends a chain with.

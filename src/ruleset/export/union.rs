@@ -90,7 +90,9 @@ impl RuleStatement {
 /// What the rules do with a packet.
 fn action(group: RuleGroup<'_>) -> Option<Action> {
     let mut action = None;
-    for part in group.own.iter().chain(group.base) {
+    // Who is above a limit of its source leaves the rule's own chain by a return: that is none of the group.
+    let own = group.own.iter().filter(|part| part.rule.verdict != PacketVerdict::Return);
+    for part in own.chain(group.base) {
         let to = part.to.as_ref().map(|to| to.chain.as_str());
         let found = match (part.rule.verdict, to) {
             (PacketVerdict::Accept, _) => Action::Accept,

@@ -142,21 +142,38 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let net = Net::new();
     let list: String = (0..2000).map(|i| format!("10.7.{}.{}\n", i / 250, i % 250)).collect();
     net.mef_input(&["ban", "-"], list.as_bytes()).ok();
-    for args in [&["bans"][..], &["bans", "--json"], &["help"], &["ban", "192.0.2.7"], &["ban", "--help"]] {
+    for (args, status) in [
+        (&["bans"][..], 0),
+        (&["bans", "--json"], 0),
+        (&["history"], 0),
+        (&["history", "--json"], 0),
+        (&["history", "--csv"], 0),
+        (&["report"], 0),
+        (&["rules"], 0),
+        (&["help"], 0),
+        (&["ban", "192.0.2.7"], 0),
+        (&["ban", "--help"], 0),
+        // What the exit status says is said to whoever reads nothing, too.
+        (&["status"], 3),
+        (&["status", "--json"], 3),
+    ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = net.mef_command(args);
         let child = command.stdout(OwnedFd::from(writer)).stderr(Stdio::piped()).spawn().unwrap();
         drop(command);
         let output = child.wait_with_output().unwrap();
-        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{args:?}: {output:?}");
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(status), 0), "{args:?}: {output:?}");
     }
     // A full disk is one.
-    let mut command = net.mef_command(&["bans"]);
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).starts_with("mef: standard output: No space left"));
+    for args in [&["bans"][..], &["history"], &["history", "--csv"], &["help"], &["status", "--json"]] {
+        let mut command = net.mef_command(args);
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.starts_with("mef: standard output: No space left"), "{args:?}: {told}");
+    }
 }
 
 #[test]
@@ -183,6 +200,19 @@ fn options_may_have_their_value_behind_a_sign_and_help_knows_words() {
     assert!(help.starts_with("Usage: mef deny"), "{help}");
     let help = net.mef(&["help", "DNSBL"]).ok();
     assert!(help.contains("  lookup ") && !help.contains("  unban "), "{help}");
+    assert_eq!(net.mef(&["help", "deny", "undeny"]).status, 2);
+    let whole = net.mef(&["help"]).ok();
+    assert_eq!([net.mef(&["help", "help"]).ok(), net.mef(&["help", ""]).ok()], [&*whole, &*whole]);
+    assert!(net.mef(&["help", "deny", "list"]).ok().contains("  undeny "));
+    // Behind the sign as behind a blank, - is standard output or input.
+    let page = net.mef(&["report", "--html=-"]);
+    assert!(page.status == 0 && page.stdout.starts_with("<!") && !net.path("-").exists(), "{page:?}");
+    for wrong in [&["status", "--json", "--prometheus"][..], &["status", "--prometheus", "192.0.2.7"]] {
+        assert_eq!(net.mef(wrong).status, 2);
+    }
+    let near = net.mef(&["rules", "ssdh"]);
+    assert!(near.status == 1 && near.stderr.ends_with("did you mean 'sshd'?\n"), "{near:?}");
+    assert_eq!(net.mef_input(&["ban", "-"], b"192.0.2.8\n").ok(), "banned 1 address for 1h\n");
     let unknown = net.mef(&["help", "nonsense"]);
     assert!(unknown.status == 2 && unknown.stdout.is_empty(), "{unknown:?}");
     // Every help ends with a newline, and its examples stand below each other.

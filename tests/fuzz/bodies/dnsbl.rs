@@ -6,7 +6,7 @@ use mef::base::clock::Mono;
 use mef::config::parse_global;
 use mef::dns::name::Name;
 use mef::dns::packet::{Message, Section, Writer, class, flag, kind};
-use mef::dnsbl::{Dnsbl, Finding, Profile, What, zones_on};
+use mef::dnsbl::{Dnsbl, Finding, Profile, What};
 use std::net::{IpAddr, Ipv4Addr};
 
 const CONF: &[u8] = b"[global]\nrbl_enabled=true\nrbl_x_enabled=true\nrbl_x_zone=bl.example\n\
@@ -40,14 +40,14 @@ pub fn run(data: &[u8]) {
     let (settings, problems) = parse_global(CONF);
     assert!(problems.is_empty());
     let mut now = Mono(1_000_000);
-    let profiles: Vec<Profile> = zones_on(&settings).filter_map(Profile::of).collect();
+    let profiles: Vec<Profile> = settings.zones_on().filter_map(Profile::of).collect();
     let mut dnsbl = Dnsbl::new(profiles, [1, 2], now);
     let addr = |n: u8| IpAddr::from(Ipv4Addr::new(20, 0, 0, n));
     let mut answers = frames(data);
     let mut asked = 0;
     for turn in 1..=40u8 {
         now = now.after(1000);
-        dnsbl.look_up(now, addr(turn % 20), None);
+        dnsbl.look_up(now, addr(turn % 20));
         while let Some(question) = dnsbl.next_question(now) {
             asked += 1;
             let message = answers.next().and_then(Message::new);

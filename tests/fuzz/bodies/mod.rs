@@ -19,6 +19,7 @@ pub mod journal;
 pub mod lines;
 pub mod listing;
 pub mod nflog;
+pub mod observer;
 pub mod pattern;
 pub mod positions;
 pub mod ruleset;
@@ -45,7 +46,7 @@ macro_rules! bodies {
 
 bodies! {
     access axfr bans client cloud config control detect dns dnsbl header hosts ipset journal lines listing
-    nflog pattern positions ruleset sources tsig
+    nflog observer pattern positions ruleset sources tsig
 }
 
 /// Texts as bytes.

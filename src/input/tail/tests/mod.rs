@@ -10,6 +10,7 @@ mod stress;
 mod trouble;
 
 use super::*;
+use crate::base::clock::LineTime;
 use crate::base::rule_bits::RuleBits;
 use crate::input::lines::{HALF, MAX_LINE};
 use crate::sys::{clock, poll};
@@ -23,7 +24,7 @@ const BUDGET: usize = 1 << 20;
 struct TailBench {
     dir: PathBuf,
     tail: Option<Tail>,
-    got: Vec<(RuleBits, String, bool)>,
+    got: Vec<(RuleBits, String, LineTime)>,
     saved: Vec<(PathBuf, Position)>,
 }
 
@@ -88,10 +89,10 @@ impl TailBench {
         for _ in 0..100_000 {
             let got = &mut self.got;
             let progress = tail.drain(clock::now(), budget, &mut |tags, item| {
-                let (lines, live) = block(item);
+                let (lines, time) = block(item);
                 assert_eq!(lines.last(), Some(&b'\n'));
                 for line in lines[..lines.len() - 1].split(|&b| b == b'\n') {
-                    got.push((tags.0, String::from_utf8_lossy(line).into_owned(), live));
+                    got.push((tags.0, String::from_utf8_lossy(line).into_owned(), time));
                 }
             });
             if progress == Progress::Idle {
@@ -126,10 +127,10 @@ impl TailBench {
     }
 }
 
-/// The lines that a file has given, and whether somebody watched as they were written.
-fn block(item: Item<'_>) -> (&[u8], bool) {
+/// The lines that a file has given, and when they were written.
+fn block(item: Item<'_>) -> (&[u8], LineTime) {
     match item {
-        Item::Block { lines, live, .. } => (lines, live),
+        Item::Block { lines, time, .. } => (lines, time),
         Item::Record(_) => panic!("files have no records"),
     }
 }
@@ -171,11 +172,11 @@ fn a_rewritten_file_is_read_again_but_not_as_news() {
     b.expect(&["2"]);
     fs::write(b.path("log"), "2\n3\n4\n").unwrap();
     b.drain();
-    assert!(b.got.iter().all(|(_, _, live)| !live));
+    assert!(b.got.iter().all(|(_, _, time)| *time == LineTime::Stamped));
     b.expect(&["2", "3", "4"]);
     b.append("log", "5\n");
     b.drain();
-    assert_eq!(b.got, [(1, "5".to_string(), true)]);
+    assert_eq!(b.got, [(1, "5".to_string(), LineTime::Now)]);
 }
 
 #[test]
@@ -361,7 +362,7 @@ fn two_names_of_one_file_are_read_once_for_both() {
     b.start(&["log", "link"]);
     b.append("log", "1\n");
     b.drain();
-    assert_eq!(b.got, [(3, "1".to_string(), true)]);
+    assert_eq!(b.got, [(3, "1".to_string(), LineTime::Now)]);
     b.got.clear();
     // The other name gets its own file; nothing is read twice.
     fs::remove_file(b.path("link")).unwrap();

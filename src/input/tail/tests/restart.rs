@@ -1,7 +1,8 @@
 //! What is read after a restart.
 
 use super::*;
-use crate::base::position::WRITTEN;
+use crate::base::clock::{LineTime, Wall};
+use crate::base::position::{CAUGHT_UP, FOLLOWED, HANDED_OVER, NANOS, WRITTEN};
 use std::time::{Duration, SystemTime};
 
 #[test]
@@ -18,11 +19,11 @@ fn positions_survive_a_restart() {
     b.stop();
     b.append("log", "a line\n");
     b.start(&["log"]);
-    assert_eq!(b.got, [(1, "half a line".to_string(), false)]);
+    assert_eq!(b.got, [(1, "half a line".to_string(), LineTime::Stamped)]);
     b.got.clear();
     b.append("log", text(2));
     b.drain();
-    assert_eq!(b.got, [(1, line(2), true)]);
+    assert_eq!(b.got, [(1, line(2), LineTime::Now)]);
     b.got.clear();
     // Rotated three times by renaming.
     b.stop();
@@ -35,7 +36,7 @@ fn positions_survive_a_restart() {
         b.append("log", text(n));
     }
     b.start(&["log"]);
-    assert!(b.got.iter().all(|(_, _, live)| !live));
+    assert!(b.got.iter().all(|(_, _, time)| *time == LineTime::Stamped));
     b.expect(&[&line(3), &line(4), &line(5), &line(6)]);
     // Copied and truncated.
     b.stop();
@@ -80,7 +81,7 @@ fn dated_files_that_came_while_we_were_away_are_read_whole() {
     b.append("app-1.log", "2\n");
     b.append("app-2.log", "3\n");
     b.start(&["app-*.log"]);
-    assert!(b.got.iter().all(|(_, _, live)| !live));
+    assert!(b.got.iter().all(|(_, _, time)| *time == LineTime::Stamped));
     let mut got = b.lines();
     got.sort();
     assert_eq!(got, ["2", "3"]);
@@ -170,4 +171,76 @@ fn what_is_older_than_what_was_written_down_is_not_read_again() {
     b.append("log", "2\n");
     b.start(&["log"]);
     assert_eq!(b.lines(), ["2"]);
+}
+
+#[test]
+fn where_it_begins_is_known_before_anything_is_read() {
+    for opens in [false, true] {
+        let mut b = TailBench::new("ends");
+        b.append("log", "before\n");
+        let glob = Glob::parse(b.path("log").as_os_str().as_bytes()).unwrap();
+        let mut tail = Tail::open(vec![(glob, Tags(1))], RECENT, &[], clock::now());
+        if opens {
+            tail.open_ends();
+        }
+        b.tail = Some(tail);
+        b.stop();
+        b.append("log", "since\n");
+        b.start(&["log"]);
+        // Whoever does not know begins at the end.
+        b.expect(if opens { &["since"] } else { &[] });
+    }
+}
+
+#[test]
+fn what_was_made_when_all_was_followed_already_is_new() {
+    for (followed, want) in [(false, &[][..]), (true, &["one"])] {
+        let mut b = TailBench::new(&format!("followed-{followed}"));
+        b.append("w0.log", "zero\n");
+        std::thread::sleep(Duration::from_millis(50));
+        written(&mut b, Duration::from_millis(20));
+        if followed {
+            let (_, then) = b.saved.clone().remove(0);
+            b.saved.push((PathBuf::from(FOLLOWED), then));
+        }
+        b.append("w1.log", "one\n");
+        b.start(&["w*.log"]);
+        b.expect(want);
+        b.append("w0.log", "two\n");
+        b.expect(&["two"]);
+    }
+}
+
+#[test]
+fn what_is_behind_saved_positions_is_as_new_as_they_say() {
+    let since = LineTime::Since(Wall(7));
+    let rows =
+        [(&[][..], LineTime::Stamped), (&[CAUGHT_UP], since), (&[CAUGHT_UP, HANDED_OVER], LineTime::Now)];
+    for (names, want) in rows {
+        let mut b = TailBench::new(&format!("behind-{}", names.len()));
+        for log in ["log", "w0.log", "rotated", "emptied", "rewritten"] {
+            b.append(log, "one\n");
+        }
+        b.start(&["log", "w*.log", "rotated", "emptied", "rewritten"]);
+        b.stop();
+        let moment = |tail| Position { tail, ..Position::default() };
+        b.saved.extend(names.iter().map(|name| (PathBuf::from(name), moment(7 * NANOS))));
+        b.append("log", "two\n");
+        b.append("w0.log", "two\n");
+        b.append("w1.log", "one\n");
+        fs::rename(b.path("rotated"), b.path("rotated.1")).unwrap();
+        b.append("rotated", "two\n");
+        fs::write(b.path("emptied"), "2\n").unwrap();
+        fs::write(b.path("rewritten"), "eins\nzwei\n").unwrap();
+        b.start(&["log", "w*.log", "rotated", "emptied", "rewritten"]);
+        let mut got: Vec<_> = b.got.drain(..).collect();
+        got.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let line = |tag, line: &str| (tag, line.to_owned(), want);
+        let old = |line: &str| (16, line.to_owned(), LineTime::Stamped);
+        let all = [line(1, "two"), line(2, "one"), line(2, "two"), line(4, "two"), line(8, "2")];
+        assert_eq!(got, [&all[..], &[old("eins"), old("zwei")]].concat(), "{want:?}");
+        b.append("log", "three\n");
+        b.drain();
+        assert_eq!(b.got, [(1, "three".to_owned(), LineTime::Now)]);
+    }
 }

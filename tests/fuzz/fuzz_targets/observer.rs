@@ -1,0 +1,2 @@
+#![no_main]
+mef_fuzz::target!(observer);
