@@ -5,6 +5,7 @@ use crate::common;
 
 use common::daemon::{LOG, fails, host};
 use common::pty::Pty;
+use common::wait_until;
 
 /// A name of a user that takes twice as many columns as it has characters, and one of marks that take none.
 const WIDE: [&str; 2] =
@@ -13,12 +14,15 @@ const WIDE: [&str; 2] =
 #[test]
 #[cfg_attr(not_root, ignore = "needs root")]
 fn names_of_wide_characters_stay_on_their_lines() {
-    let mut net = host("", "maxretry=5");
+    // How much of a ban is left would be said in more or less words from one second to the next.
+    let mut net = host("", "maxretry=5\nbantime=permanent");
     net.daemon("daemon");
     for (at, name) in (1..).zip(WIDE) {
         net.append(LOG, fails(&format!("203.0.113.{at}"), 5).replace("for root", &format!("for {name}")));
     }
     net.mark(LOG);
+    // The report says since when there is a journal, once that is a second ago.
+    wait_until("a second", || net.mef(&["report"]).stdout.contains(" has what happened since "));
     for size in [(20, 60), (24, 80)] {
         let command = net.mef_command(&["top"]);
         let mut top = Pty::start(&mut net, command, size);
