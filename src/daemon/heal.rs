@@ -33,6 +33,9 @@ const LOAD_PAUSE: u64 = 1000;
 /// taken for what is to be so.
 const LOOK_AGAIN: u64 = 1000;
 
+/// Milliseconds from one look for a trial that was left behind to the next, while nothing changes.
+const TRIAL_PAUSE: u64 = 1000;
+
 /// Milliseconds until a rule set is tried again that could not be loaded: so many at first, twice as many
 /// each time, and this often.
 const RETRY_PAUSE: u64 = 1000;
@@ -76,6 +79,8 @@ pub(super) struct Heal {
     run_dir: PathBuf,
     /// The rule sets that outlive a trial.
     saved: Saved,
+    /// When a trial was looked for that somebody has left behind.
+    tidied: Option<Mono>,
     /// There are other settings, by which something else may be missing, or something was repaired.
     is_new: bool,
     due: Option<Mono>,
@@ -106,6 +111,7 @@ impl Heal {
             rules_failed: 0,
             run_dir: PathBuf::from(&settings.run_dir),
             saved: Saved::new(Path::new(&settings.state_dir), Path::new(&settings.run_dir)),
+            tidied: None,
             is_new: false,
             due: None,
             last: None,
@@ -140,11 +146,11 @@ impl Heal {
     pub(super) fn probe(&mut self, now: Now, judge: &mut Judge) -> RulesetState {
         let interval = self.interval.min(judge.guard().poll_interval().unwrap_or(u32::MAX));
         self.ask_at = (interval > 0).then(|| now.mono.after(u64::from(interval) * 1000));
-        if self.saved.pending().is_some() {
-            trial::tidy(&self.run_dir);
-        }
         judge.retry_take_over(now.mono, self.interval);
-        let moved = std::mem::take(&mut self.is_new) | judge.guard().has_moved().unwrap_or(true);
+        let mut moved = std::mem::take(&mut self.is_new) | judge.guard().has_moved().unwrap_or(true);
+        if self.tidy(now.mono, moved) {
+            moved |= judge.guard().has_moved().unwrap_or(true);
+        }
         // What was read to know what is missing is what is loaded, or it goes with this turn.
         let read = if moved { self.check_table(judge.guard()) } else { None };
         if self.damage == Damage::None && !self.are_rules_due(now.mono) {
@@ -177,6 +183,21 @@ impl Heal {
             self.due = Some(now.mono.after(1000 << self.streak.min(6)));
         }
         RulesetState::Repaired
+    }
+
+    /// Ends a trial whose end nobody is there for; whether there was one on. Files are looked for where
+    /// something has changed, and now and then: a ban does not wait for that.
+    fn tidy(&mut self, now: Mono, moved: bool) -> bool {
+        if !moved && self.tidied.is_some_and(|at| now.since(at) < TRIAL_PAUSE) {
+            return false;
+        }
+        let is_on = self.saved.pending().is_some();
+        // While one is on it is looked at each time.
+        self.tidied = (!is_on).then_some(now);
+        if is_on {
+            trial::tidy(&self.run_dir);
+        }
+        is_on
     }
 
     /// Puts the rule set back, unless somebody is loading one; whether it is there now. What cannot be loaded

@@ -32,7 +32,7 @@ use crate::state::positions::Positions;
 use crate::sys::alloc::with_arena;
 use crate::sys::notify::Supervisor;
 use crate::sys::signal::Signals;
-use crate::sys::{clock, fs, process, syslog};
+use crate::sys::{clock, fs, process, sched, syslog};
 use nix::errno::Errno;
 use std::path::Path;
 use std::time::Duration;
@@ -74,6 +74,7 @@ pub(super) fn prepare(conf: &Path, place: ProcessPlace) -> Result<Box<Daemon>, S
     pidfile.write();
     let signals = Signals::open().map_err(|e| format!("signals: {e}"))?;
     install_log(&loaded.settings);
+    sched::ask_for_short_slices();
     log_missing(&mut *guard, made);
     let control = open_control(&loaded.settings.run_dir);
     // What the other backend has left is taken out by its programs.

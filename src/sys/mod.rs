@@ -35,6 +35,7 @@ pub mod routes;
 mod run_question;
 mod run_server;
 pub mod runner;
+pub mod sched;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod signal;

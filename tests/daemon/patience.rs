@@ -6,7 +6,7 @@ use crate::common;
 
 use common::daemon::{LOG, failed, host};
 use common::ns::{USER, has_user};
-use common::{Net, wait_until};
+use common::{Net, mef_binary, wait_until};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
@@ -155,4 +155,47 @@ fn a_slow_disk_delays_no_ban() {
     net.signal(tracer, libc::SIGTERM);
     net.wait(tracer);
     net.stop(daemon);
+}
+
+/// What the kernel's scheduler knows of a process: how long it may run at a time, in nanoseconds, and its nice
+/// value. `None` where the kernel does not tell the first.
+fn scheduled(pid: u32) -> (Option<u64>, i64) {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/sched")).unwrap();
+    let slice = text.lines().find_map(|line| line.strip_prefix("se.slice")?.split_once(':'));
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let nice = stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap();
+    (slice.map(|(_, number)| number.trim().parse().unwrap()), nice.parse().unwrap())
+}
+
+#[test]
+#[cfg_attr(not_root, ignore = "needs root")]
+fn both_processes_ask_for_short_turns_of_the_processor() {
+    let mut net = host("", "maxretry=1");
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    let is_known = (numbers.next(), numbers.next()) >= (Some(6), Some(12));
+    assert!(scheduled(std::process::id()).0.is_none_or(|slice| slice != 100_000), "everybody has them");
+    for nice in ["0", "7"] {
+        let config = net.path("mef.conf");
+        let mef = mef_binary();
+        let args = ["-n", nice, mef.to_str().unwrap(), "daemon", "--foreground", "--config"];
+        let mut command = net.command("nice", &args);
+        command.arg(config);
+        net.own(&mut command);
+        let name = format!("nice-{nice}");
+        let daemon = net.start(&name, command);
+        net.wait_ready(&name);
+        let pid = net.pid(daemon);
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let children: Vec<u32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        assert!(!children.is_empty(), "who reads logs");
+        for pid in children.into_iter().chain([pid]) {
+            let (slice, given) = scheduled(pid);
+            assert_eq!(given.to_string(), nice, "what somebody has given it is left alone");
+            assert!(!is_known || slice == Some(100_000), "{slice:?}");
+        }
+        net.append(LOG, failed(&format!("203.0.113.1{nice}")));
+        wait_until("a ban", || net.banned().contains(&format!("203.0.113.1{nice}")));
+        net.stop(daemon);
+    }
 }
