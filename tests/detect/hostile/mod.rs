@@ -152,7 +152,6 @@ const BRACKET: fn(&str) -> bool = |text| text.contains([']', ';']);
 
 const HIDDEN: &[Hidden] = &[
     ("nginx-auth", 0, NOBODY, "nginx writes - for no name, and asks nobody for its password"),
-    ("nginx-syslog", 0, NOBODY, "the same"),
     ("traefik-common", 0, NOBODY, "the same"),
     ("squid", 1, NOBODY, "the same"),
     ("squid", 0, |text| text.is_empty(), "a URL is never empty"),
@@ -176,10 +175,19 @@ const HIDDEN: &[Hidden] = &[
     ("postgresql", 0, |text| text.contains(':'), "before a colon any message of the server may stand"),
     ("postgresql", 1, |text| text.contains(':'), "the same"),
     ("postgresql", 2, |text| text.contains([':', '@']), "the same"),
-    ("samba", 3, |text| text.contains(']'), "what is in brackets may look like the rest"),
-    ("zimbra", 0, BRACKET, "the same"),
+    ("samba", 0, |text| text.contains(']'), "no account has brackets in its name"),
+    ("samba", 1, |text| text.contains(']'), "the same"),
+    ("samba", 2, |text| text.contains(']'), "the same"),
+    ("samba", 3, |text| text.contains(']'), "the same"),
+    ("zimbra", 0, BRACKET, "what is in brackets may look like the rest"),
     ("zimbra", 1, BRACKET, "the same"),
     ("zimbra", 2, BRACKET, "the same"),
+    (
+        "nginx-syslog",
+        0,
+        |text| NOBODY(text) || text.contains('"') || text.len() > 60,
+        "nginx cuts its error log: of what is long the end could be a name's",
+    ),
     ("vsftpd-syslog", 0, |text| text.contains('"'), "a quote ends it; PAM's line says it, too"),
 ];
 
