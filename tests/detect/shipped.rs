@@ -62,5 +62,5 @@ fn all_rules_together_are_small() {
     sizes.sort();
     let total: usize = sizes.iter().rev().take(mef::detect::MAX_RULES).map(|s| s.0).sum();
     // The idle daemon has 420 kB with all of them on; those that are off cost nothing.
-    assert!(total < 111 * 1024, "{total} bytes: {sizes:?}");
+    assert!(total < 114 * 1024, "{total} bytes: {sizes:?}");
 }
