@@ -4,6 +4,7 @@
 //! the figures.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod clients;
 mod days;
 mod host;
 

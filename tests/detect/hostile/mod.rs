@@ -185,7 +185,7 @@ const HIDDEN: &[Hidden] = &[
     (
         "nginx-syslog",
         0,
-        |text| NOBODY(text) || text.contains('"') || text.len() > 60,
+        |text| NOBODY(text) || text.contains('"') || text.len() > 55,
         "nginx cuts its error log: of what is long the end could be a name's",
     ),
     ("vsftpd-syslog", 0, |text| text.contains('"'), "a quote ends it; PAM's line says it, too"),
