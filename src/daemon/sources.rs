@@ -7,28 +7,26 @@
 //! from then on, and the other counts no more: nothing is counted twice.
 
 mod sight;
+mod wants;
 
 use crate::base::build_part::BuildPart;
 use crate::base::clock::{Mono, Now};
 use crate::base::count::count;
-use crate::config::Settings;
 use crate::input::command::CommandSource;
-use crate::input::glob::Glob;
-use crate::input::journal::{JournalSource, WantedPrograms};
+use crate::input::journal::JournalSource;
 use crate::input::kmsg::{self, Kmsg};
-use crate::input::syslog::{self, SocketPlace, Syslog};
+use crate::input::syslog::{SocketPlace, Syslog};
 use crate::input::tail::{Recent, Tail};
 use crate::input::{Item, Position, Progress, Source, Tags};
 use crate::sys::child::{self, Child};
 use crate::sys::poll::Ready;
 use crate::sys::process;
-use crate::sys::runner::RunProgram;
 pub(super) use sight::SightChange;
 use sight::SourceSight;
 use std::fmt;
-use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+pub(super) use wants::{SourceSettings, Wants};
 
 /// Commands at most.
 const COMMANDS: usize = 8;
@@ -52,74 +50,6 @@ const RING: [&str; 2] = ["logread", "-f"];
 const RING_STARTS: u64 = 6;
 /// Names in the list of positions.
 const KMSG_NAME: &str = "kmsg";
-
-/// What the rules want to read.
-#[derive(Default)]
-pub(super) struct Wants {
-    /// Files, also those of rules in `auto`.
-    pub(super) globs: Vec<(Glob, Tags)>,
-    /// Whose files the engine of a container writes.
-    pub(super) containers: Tags,
-    /// Datagrams of a syslog daemon.
-    pub(super) syslog: Tags,
-    /// The kernel's log.
-    pub(super) kmsg: Tags,
-    /// Files, else the ring of a syslog daemon.
-    pub(super) auto: Tags,
-    /// Programs that write to the journal.
-    pub(super) journal: Vec<WantedPrograms>,
-    /// Rules that want the journal of a machine that cannot have one.
-    pub(super) no_journal: Tags,
-    /// Rules that are on by themselves: they may wait for their source for as long as it takes.
-    pub(super) by_itself: Tags,
-    commands: Vec<(Vec<String>, Tags)>,
-}
-
-impl Wants {
-    /// The programs whose output is read, in an order that the same rules always have.
-    pub(super) fn programs(&self) -> Vec<RunProgram> {
-        let programs = self.commands.iter().map(|(argv, _)| argv.clone());
-        let ring = (!self.auto.is_empty() && has_ring()).then(ring);
-        programs.chain(ring).map(|argv| RunProgram { argv, identity: None }).collect()
-    }
-
-    /// Adds a command. Two rules with the same one share it.
-    pub(super) fn command(&mut self, argv: &[String], tags: Tags) {
-        if let Some((_, all)) = self.commands.iter_mut().find(|(known, _)| known == argv) {
-            *all = all.and(tags);
-        } else if self.commands.len() < COMMANDS - 1 {
-            self.commands.push((argv.to_vec(), tags));
-        } else {
-            log::warn!("{}: more than {} commands; it is not run", argv.join(" "), COMMANDS - 1);
-        }
-    }
-}
-
-/// What of the settings says how is read.
-#[derive(Clone)]
-pub(super) struct SourceSettings {
-    run_dir: PathBuf,
-    syslog_udp: Option<SocketAddr>,
-    journal_since: u32,
-    recent: (u32, u32),
-}
-
-impl SourceSettings {
-    pub(super) fn of(settings: &Settings) -> SourceSettings {
-        SourceSettings {
-            run_dir: PathBuf::from(&settings.run_dir),
-            syslog_udp: settings.syslog_udp,
-            journal_since: settings.journal_since,
-            recent: (settings.file_recent_limit, settings.file_recent_window),
-        }
-    }
-
-    /// Where sockets of syslog daemons are, if there are to be some.
-    fn places(&self) -> [Option<SocketPlace>; 2] {
-        let unix = SocketPlace::Unix(syslog::path(&self.run_dir));
-        [Some(unix), self.syslog_udp.map(SocketPlace::Udp)]
-    }
-}
 
 /// Sockets of syslog daemons that are open.
 pub(super) type SyslogSockets = [Option<Syslog>; 2];
