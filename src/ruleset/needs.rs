@@ -3,6 +3,8 @@
 //! that are run through the plan, and the words for those that do not pass. Knows the host only as far as it
 //! is told.
 
+mod packet;
+
 use super::RuleSet;
 use super::ast::{RuleStatement, StatementPlace};
 use super::compile::{compile, compile_beside};
@@ -13,6 +15,7 @@ use crate::plan::Direction::{self, Fwd, In, Out, Pre};
 use crate::plan::Field;
 use crate::plan::ct::{ESTABLISHED, NEW, RELATED, UNTRACKED};
 use crate::plan::run::{Packet, PacketAnswer, PacketRun};
+use packet::{FOR_A_GROUP, ICMP, ICMP6, LOCAL, MULTICAST, TCP, UDP, UNICAST, over, packet, with};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An SSH session of this host.
@@ -87,66 +90,6 @@ struct Need {
 struct HostNeeds {
     probes: Vec<Probe>,
     needs: Vec<Need>,
-}
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMP: u8 = 1;
-const ICMP6: u8 = 58;
-const SYN: u128 = 2;
-const ACK: u128 = 16;
-/// `RTN_*`.
-const UNICAST: u128 = 1;
-const LOCAL: u128 = 2;
-const MULTICAST: u128 = 5;
-/// `PACKET_HOST`, `PACKET_MULTICAST`.
-const FOR_THIS_HOST: u128 = 0;
-const FOR_A_GROUP: u128 = 2;
-/// The number of no extension header (IPPROTO_RAW).
-const NO_HEADER: u128 = 255;
-
-fn packet(direction: Direction, family: Family, proto: u8, ports: (u16, u16), state: u8) -> Packet {
-    let ports = if proto == TCP || proto == UDP { (Some(ports.0), Some(ports.1)) } else { (None, None) };
-    let always = state != NEW;
-    let (addrs, links, icmp) = ((None, None), (None, None), None);
-    let mut facts = kinds(direction);
-    // None has an extension header.
-    facts.push((Field::Header, Some(NO_HEADER)));
-    if proto == TCP {
-        facts.push((Field::Flags, Some(if state == NEW { SYN } else { ACK })));
-    }
-    Packet { direction, family, proto, ports, icmp, state, addrs, links, always, facts }
-}
-
-/// What the routes say of where packets of this host come from and go to.
-fn kinds(direction: Direction) -> Vec<(Field, Option<u128>)> {
-    let from = |src, dst| vec![(Field::SrcKind, Some(src)), (Field::DstKind, Some(dst))];
-    match direction {
-        // By the way that leads back.
-        In => {
-            let frame = (Field::PacketType, Some(FOR_THIS_HOST));
-            [from(UNICAST, LOCAL), vec![(Field::WayBack, Some(1)), frame]].concat()
-        }
-        Out => from(LOCAL, UNICAST),
-        _ => Vec::new(),
-    }
-}
-
-/// A packet of which something is known otherwise.
-fn with(mut packet: Packet, facts: &[(Field, Option<u128>)]) -> Packet {
-    packet.facts.retain(|(field, _)| facts.iter().all(|other| other.0 != *field));
-    packet.facts.extend_from_slice(facts);
-    packet
-}
-
-/// A packet over an interface.
-fn over(mut packet: Packet, link: Option<IfName>) -> Packet {
-    match packet.direction {
-        In | Pre => packet.links.0 = link,
-        Out => packet.links.1 = link,
-        _ => {}
-    }
-    packet
 }
 
 /// What does not pass of what has to; on the way, `each` is called with every rule.
