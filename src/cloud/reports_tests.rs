@@ -1,5 +1,6 @@
 use super::*;
 use crate::dns::packet::Message;
+use crate::sys::dir::Dir;
 use crate::sys::dir::testing::ScratchDir;
 
 const NOW: Wall = Wall(1_800_000_000);
@@ -168,7 +169,7 @@ fn it_outlives_the_process_and_is_begun_anew_if_broken() {
     let dir = Dir::open(scratch.path()).unwrap();
     let mut reports = Reports::default();
     reports.save(&dir).unwrap();
-    assert!(!scratch.path().join(FILE).exists(), "nothing has happened");
+    assert!(!scratch.path().join(file::FILE).exists(), "nothing has happened");
     for (n, who) in [v4(1), Subject::Net(7 << 61), Subject::V6(9 << 125)].into_iter().enumerate() {
         ban(&mut reports, NOW, who, after(60 * n as u64 + 60));
         reports.done(NOW, &reports.batch(1));
@@ -184,7 +185,7 @@ fn it_outlives_the_process_and_is_begun_anew_if_broken() {
     assert!(!broken && read.all == reports.all && read.standing == reports.standing);
     assert_eq!(Reports::standing(&dir).unwrap(), Some(reports.standing));
     assert_eq!(read.standing.trouble(), Some(Trouble::Clock(Wall(5))));
-    let path = scratch.path().join(FILE);
+    let path = scratch.path().join(file::FILE);
     let whole = std::fs::read(&path).unwrap();
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
