@@ -157,8 +157,8 @@ fn a_slow_disk_delays_no_ban() {
     net.stop(daemon);
 }
 
-/// What the kernel's scheduler knows of a process: how long it may run at a time, in nanoseconds, and its nice
-/// value. `None` where the kernel does not tell the first.
+/// What the kernel's scheduler knows of a process: how long it may run at a time, in nanoseconds, and its
+/// nice value. `None` where the kernel does not tell the first.
 fn scheduled(pid: u32) -> (Option<u64>, i64) {
     let text = std::fs::read_to_string(format!("/proc/{pid}/sched")).unwrap();
     let slice = text.lines().find_map(|line| line.strip_prefix("se.slice")?.split_once(':'));
